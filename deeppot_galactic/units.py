@@ -1,0 +1,62 @@
+"""One internal unit system: kpc, km/s, Msun, radian.
+
+Inside the package every array is float64 (or a float32 tensor) in these units; `Quantity` enters and leaves at the public
+functions only. Derived units: angular speed km/s/kpc, potential (km/s)^2, acceleration (km/s)^2/kpc, density Msun/kpc^3,
+time kpc/(km/s) = 977.8 Myr.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UnitsError
+
+LENGTH = u.kpc
+VELOCITY = u.km / u.s
+MASS = u.Msun
+TIME = u.kpc / VELOCITY
+ANGULAR_SPEED = VELOCITY / u.kpc
+POTENTIAL = VELOCITY**2
+ACCELERATION = VELOCITY**2 / u.kpc
+DENSITY = u.Msun / u.kpc**3
+
+G = 4.300917270e-6
+"""Newton's constant in kpc (km/s)^2 / Msun (CODATA 2018 and the IAU nominal solar mass, as in astropy)."""
+
+
+def to_internal(quantity: Any, unit: u.UnitBase, name: str) -> NDArray[np.float64]:
+    """Strip a `Quantity` to a float64 array in ``unit``.
+
+    Parameters
+    ----------
+    quantity : `~astropy.units.Quantity`
+        Any shape. Angular speeds may carry radians (``rad / Gyr``).
+    unit : `~astropy.units.UnitBase`
+        The internal unit expected.
+    name : str
+        What the argument is called, for the error.
+
+    Raises
+    ------
+    UnitsError
+        For a bare array, or a unit that cannot be converted.
+    """
+    if not isinstance(quantity, u.Quantity):
+        raise UnitsError(f"{name} has no unit: got {type(quantity).__name__}, expected a Quantity in units of {unit}; multiply by astropy.units")
+    try:
+        with u.set_enabled_equivalencies(u.dimensionless_angles()):
+            return np.asarray(quantity.to_value(unit), dtype=np.float64)
+    except u.UnitConversionError:
+        raise UnitsError(f"{name} is in {quantity.unit}, which cannot be converted to {unit}") from None
+
+
+def vectors(quantity: Any, unit: u.UnitBase, name: str) -> NDArray[np.float64]:
+    """Like `to_internal`, and require the shape (N, 3); a single vector (3,) becomes (1, 3)."""
+    values = np.atleast_2d(to_internal(quantity, unit, name))
+    if values.ndim != 2 or values.shape[1] != 3:
+        raise UnitsError(f"{name} must have shape (N, 3), found {values.shape}")
+    return values
