@@ -1,0 +1,10 @@
+"""Catalogues: tables of stars in, phase-space tracers in a stated frame out."""
+
+from __future__ import annotations
+
+from .reading import read_tracers
+from .tracers import Tracers
+from .truth import Truth, demo_path, read_truth
+from .volumes import Ball, Cylinder, Volume
+
+__all__ = ["Ball", "Cylinder", "Tracers", "Truth", "Volume", "demo_path", "read_tracers", "read_truth"]
