@@ -1,0 +1,195 @@
+"""All numbers of a report in one place: what `diagnose` returns is what the figures draw and the page quotes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..inputs import Field, PointsLike, PotentialLike
+from .forces import Comparison, compare, negative_fraction
+from .rotation import RotationCurve, rotation_curve
+from .stationarity import Stationarity, coherent_rms, non_stationarity
+from .structure import BarExtent, HarmonicProfile, bar_extent, harmonic_profile
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Region:
+    """The volume as the pictures need it: ``centre`` (3,), ``radius`` and ``half_height`` in kpc, ``whole_disc`` (circles about the origin lie in it)."""
+
+    centre: Array
+    radius: float
+    half_height: float
+    whole_disc: bool
+
+    @classmethod
+    def of(cls, volume: Any, points: Array | None = None) -> Region:
+        """Size of a `Volume`; without one, what the points span."""
+        if volume is None:
+            reach = 1.0 if points is None else float(np.percentile(np.hypot(points[:, 0], points[:, 1]), 99.5))
+            height = 1.0 if points is None else float(np.percentile(np.abs(points[:, 2]), 99.5))
+            return cls(np.zeros(3), reach, height, True)
+        centre = np.asarray(getattr(volume, "center", np.zeros(3)), dtype=np.float64)
+        radius = float(getattr(volume, "r_out", None) or getattr(volume, "radius", None) or volume.size)
+        half_height = float(getattr(volume, "half_height", radius))
+        return cls(centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius))
+
+    @property
+    def outer_radius(self) -> float:
+        """Largest galactocentric radius in the region (kpc)."""
+        return float(np.hypot(self.centre[0], self.centre[1]) + self.radius)
+
+    @property
+    def inner_radius(self) -> float:
+        """Smallest galactocentric radius in the region (kpc)."""
+        return max(0.0, float(np.hypot(self.centre[0], self.centre[1]) - self.radius))
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Numbers about a run; None where the points, the model or the truth are missing.
+
+    Attributes
+    ----------
+    region : Region
+        Where the fit was made.
+    stars : array (N, 6)
+        The points of the fit (kpc, km/s).
+    field : Field
+        The fitted potential.
+    profile, bar : HarmonicProfile, BarExtent
+        A_2/A_0(R) of the stars and the bar found in it (whole discs only).
+    stationarity : Stationarity
+        d ln f/dt in both frames.
+    forces, densities : Comparison
+        Fit against truth inside the training volume.
+    curve : RotationCurve
+        Of the fit.
+    negative : float
+        Fraction of the stars at which the fitted density is negative.
+    """
+
+    region: Region
+    stars: Array | None
+    field: Field | None
+    profile: HarmonicProfile | None
+    bar: BarExtent | None
+    stationarity: Stationarity | None
+    forces: Comparison | None
+    densities: Comparison | None
+    curve: RotationCurve | None
+    negative: float | None
+    truth: Any = None
+
+    @property
+    def omega(self) -> float | None:
+        """Pattern speed of the fit about z (km/s/kpc)."""
+        return None if self.field is None else float(self.field.omega[2])
+
+    @property
+    def corotation(self) -> float | None:
+        """Outermost corotation radius of the fit (kpc), None if there is none in the volume."""
+        if self.curve is None or not self.omega:
+            return None
+        radii = self.curve.resonances(self.omega)["corotation"]
+        return radii[-1] if radii else None
+
+    def coherent(self) -> tuple[float, float] | None:
+        """Root mean square over the plane of the mean d ln f/dt per pixel, noise removed: (rotating, lab), km/s/kpc."""
+        s = self.stationarity
+        if s is None or len(s.x) == 0:
+            return None
+        edges = np.linspace(-self.region.radius, self.region.radius, 25)
+        x, y = s.x[:, 0] - self.region.centre[0], s.x[:, 1] - self.region.centre[1]
+        return coherent_rms(x, y, s.rotating, edges), coherent_rms(x, y, s.lab, edges)
+
+    def summary(self) -> dict[str, Any]:
+        """JSON-able numbers for ``summary.json``: force_error, density_error, stationarity, bar, corotation, negative_density."""
+        limits = self.error_range()
+        stationarity = None if self.stationarity is None else self.stationarity.summary()
+        coherent = self.coherent()
+        if stationarity is not None and coherent is not None:
+            stationarity |= {"rotating_coherent": coherent[0], "lab_coherent": coherent[1]}
+        bar = self.bar
+        return {
+            "force_error": None if self.forces is None else self.forces.summary(*limits),
+            "density_error": None if self.densities is None else self.densities.summary(*limits),
+            "stationarity": stationarity,
+            "bar": None
+            if bar is None
+            else {"length": bar.length, "angle": bar.angle, "strength": bar.strength, "peak_radius": bar.peak_radius},
+            "corotation": self.corotation,
+            "negative_density": self.negative,
+        }
+
+    def error_range(self) -> tuple[float, float]:
+        """Radii (kpc) between which errors are quoted: 1 to 12 in a whole disc, everything in a smaller volume."""
+        from .forces import RADIAL_RANGE
+
+        if not self.region.whole_disc or self.region.radius < RADIAL_RANGE[0] * 2:
+            return 0.0, float("inf")
+        return RADIAL_RANGE
+
+
+def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any = None, *, seed: int = 0) -> Diagnosis:
+    """Compute every number of the report.
+
+    Parameters
+    ----------
+    points : GradientSample or look-alike, optional
+        Points with scores.
+    model : PotentialModel or look-alike, optional
+        The fitted potential.
+    truth : Truth or look-alike, optional
+        What is known of the true potential; any attribute may be None or missing.
+    seed : int
+        For the draw of the stars at which the density is checked.
+
+    Returns
+    -------
+    Diagnosis
+    """
+    stars = None if points is None else np.asarray(points.points, dtype=np.float64)
+    volume = getattr(points, "volume", None) if points is not None else getattr(model, "volume", None)
+    region = Region.of(volume, stars)
+    fitted = None if model is None else Field(model)
+
+    profile = bar = None
+    if stars is not None and region.whole_disc:
+        bins = int(np.clip(len(stars) / 400, 8, 32))
+        profile = harmonic_profile(stars, edges=np.linspace(0, region.radius, bins + 1), weights=getattr(points, "weights", None))
+        bar = bar_extent(profile)
+
+    stationarity = curve = negative = None
+    if fitted is not None and points is not None and stars is not None:
+        gradient = -fitted.acceleration(stars[:, :3])
+        score = np.asarray(points.score, dtype=np.float64)
+        stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0)
+        some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
+        negative = negative_fraction(fitted.density(stars[some, :3]))
+    if fitted is not None and region.whole_disc:
+        curve = rotation_curve(fitted.acceleration, np.linspace(0.02, 1.0, 80) * region.radius)
+    return Diagnosis(region, stars, fitted, profile, bar, stationarity, *_against(truth, fitted), curve, negative, truth)
+
+
+def _against(truth: Any, fitted: Field | None) -> tuple[Comparison | None, Comparison | None]:
+    """Accelerations and densities of the fit at the points of the truth."""
+    positions = getattr(truth, "positions", None)
+    if fitted is None or positions is None:
+        return None, None
+    positions = np.asarray(positions, dtype=np.float64)
+    inside = fitted.inside(positions)
+    acceleration, density = getattr(truth, "accelerations", None), getattr(truth, "density", None)
+    forces = (
+        None
+        if acceleration is None
+        else compare(positions, fitted.acceleration(positions), np.asarray(acceleration, dtype=np.float64), inside)
+    )
+    densities = None if density is None else compare(positions, fitted.density(positions), np.asarray(density, dtype=np.float64), inside)
+    return (forces if forces is not None and len(forces.fit) else None), (
+        densities if densities is not None and len(densities.fit) else None
+    )

@@ -1,0 +1,76 @@
+"""How good the potential is, where the truth is known: accelerations and densities of the fit against it.
+
+The error of an acceleration is |a_fit - a_true| / |a_true|, of a density |rho_fit - rho_true| / rho_true, at given points inside the
+training volume. Medians over the points are quoted, with the 84 and 95 % points of their distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+RADIAL_RANGE = (1.0, 12.0)
+"""Galactocentric cylindrical radii (kpc) between which errors are quoted for a whole disc."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``fit`` against ``truth`` at ``positions`` (N, 3) kpc; vectors (N, 3) or scalars (N,)."""
+
+    positions: Array
+    fit: Array
+    truth: Array
+
+    @property
+    def radius(self) -> Array:
+        """Cylindrical radius (N,), kpc."""
+        return np.hypot(self.positions[:, 0], self.positions[:, 1])
+
+    @property
+    def error(self) -> Array:
+        """Relative error (N,): the length of the difference over the length of the truth."""
+        difference, size = self.fit - self.truth, self.truth
+        if difference.ndim == 2:
+            difference, size = np.linalg.norm(difference, axis=1), np.linalg.norm(size, axis=1)
+        return np.abs(difference) / np.abs(size)
+
+    def between(self, r_min: float, r_max: float) -> Comparison:
+        """Only the points with r_min < R < r_max (kpc)."""
+        keep = (self.radius > r_min) & (self.radius < r_max)
+        return Comparison(self.positions[keep], self.fit[keep], self.truth[keep])
+
+    def summary(self, r_min: float = RADIAL_RANGE[0], r_max: float = RADIAL_RANGE[1]) -> dict[str, float | int] | None:
+        """Median, 84 and 95 % points of the relative error at r_min < R < r_max, for ``summary.json``; None without points there."""
+        error = self.between(r_min, r_max).error
+        error = error[np.isfinite(error)]
+        if len(error) == 0:
+            return None
+        median, p84, p95 = (float(value) for value in np.percentile(error, (50, 84, 95)))
+        return {"median": median, "p84": p84, "p95": p95, "n": len(error), "r_min": r_min, "r_max": r_max}
+
+
+def compare(positions: Array, fit: Array, truth: Array, inside: NDArray[np.bool_]) -> Comparison:
+    """Keep the points ``inside`` (N,) the training volume where both are finite and the truth is not zero."""
+    flat = np.column_stack([np.reshape(fit, (len(fit), -1)), np.reshape(truth, (len(truth), -1))])
+    good = inside & np.all(np.isfinite(flat), axis=1)
+    good &= np.any(np.reshape(truth, (len(truth), -1)) != 0, axis=1)
+    return Comparison(np.asarray(positions, dtype=np.float64)[good], fit[good], np.asarray(truth, dtype=np.float64)[good])
+
+
+def cylindrical(positions: Array, vectors: Array) -> Array:
+    """Components (R, phi, z) of ``vectors`` (N, 3) at ``positions`` (N, 3)."""
+    radius = np.maximum(np.hypot(positions[:, 0], positions[:, 1]), 1e-12)
+    cosine, sine = positions[:, 0] / radius, positions[:, 1] / radius
+    radial = cosine * vectors[:, 0] + sine * vectors[:, 1]
+    azimuthal = -sine * vectors[:, 0] + cosine * vectors[:, 1]
+    return np.column_stack([radial, azimuthal, vectors[:, 2]])
+
+
+def negative_fraction(density: Array) -> float:
+    """Fraction of the points at which a density is negative."""
+    finite = density[np.isfinite(density)]
+    return float(np.mean(finite < 0)) if len(finite) else float("nan")

@@ -1,0 +1,128 @@
+"""How far the fit is from stationary, in the rotating frame and, for comparison, in the lab frame.
+
+At a point (x, v) drawn from f, with the scores s_x = d ln f / dx and s_v = d ln f / dv,
+
+    r = d ln f / dt = (u - v) . s_x + (grad Phi + w) . s_v,    u = Omega x (x - x0) + v0,    w = Omega x (v - v0)
+
+(Kalda, Green & Ghosh 2023, arXiv:2310.00040, eqs. 3-5, divided by f): the rate at which f changes at a point that turns with the
+frame. r = 0 everywhere is what the fit tries to reach; Omega = 0 gives the lab frame, where a bar passes by and r oscillates. The
+mean of r over the stars in a column is the relative rate of change of the surface density there (the force term integrates to
+zero over velocity), so that the face-on maps have a meaning: a quadrupole in the lab, nothing but noise in the right frame.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from ...units import TIME
+from .structure import Map
+
+Array = NDArray[np.float64]
+
+PER_GYR = float((1 / TIME).to_value(1 / u.Gyr))
+"""One km/s/kpc in 1/Gyr (1.0227)."""
+
+
+@dataclass(frozen=True)
+class Stationarity:
+    """d ln f/dt (km/s/kpc) at points ``x`` (N, 6): arrays ``rotating`` and ``lab`` (N,)."""
+
+    x: Array
+    rotating: Array
+    lab: Array
+
+    def summary(self) -> dict[str, float | str | int]:
+        """Medians of |d ln f/dt| in both frames, for ``summary.json``."""
+        return {
+            "rotating_median": float(np.median(np.abs(self.rotating))),
+            "lab_median": float(np.median(np.abs(self.lab))),
+            "unit": "km/s/kpc",
+            "n": len(self.x),
+        }
+
+
+def time_derivative(x: Array, score: Array, gradient: Array, omega: Array, *, x0: Array | None = None, v0: Array | None = None) -> Array:
+    """d ln f / dt in the frame that turns with ``omega``, array level.
+
+    Parameters
+    ----------
+    x : array (N, 6)
+        Positions (kpc) and velocities (km/s).
+    score : array (N, 6)
+        Gradient of ln f (1/kpc, s/km).
+    gradient : array (N, 3)
+        grad Phi, i.e. minus the acceleration (km^2/s^2/kpc).
+    omega : array (3,)
+        Angular velocity of the frame (km/s/kpc).
+    x0, v0 : array (3,), optional
+        A point on the axis (kpc) and its velocity (km/s); zero by default.
+
+    Returns
+    -------
+    array (N,)
+        km/s/kpc.
+    """
+    position = x[:, :3] if x0 is None else x[:, :3] - x0
+    shift = np.zeros(3) if v0 is None else np.asarray(v0, dtype=np.float64)
+    drift = np.cross(omega, position) + shift
+    kick = np.cross(omega, x[:, 3:] - shift)
+    return np.sum((drift - x[:, 3:]) * score[:, :3] + (gradient + kick) * score[:, 3:], axis=1)
+
+
+def non_stationarity(
+    x: Array, score: Array, gradient: Array, omega: Array, *, x0: Array | None = None, v0: Array | None = None
+) -> Stationarity:
+    """d ln f / dt in the rotating frame and with Omega = 0 (see `time_derivative` for shapes and units); bad points are left out."""
+    rotating = time_derivative(x, score, gradient, omega, x0=x0, v0=v0)
+    lab = time_derivative(x, score, gradient, np.zeros(3), x0=x0, v0=v0)
+    good = np.isfinite(rotating) & np.isfinite(lab)
+    return Stationarity(x[good], rotating[good], lab[good])
+
+
+def mean_map(first: Array, second: Array, values: Array, x_edges: Array, y_edges: Array, *, at_least: int = 8) -> Map:
+    """Mean of ``values`` (N,) per pixel, NaN where fewer than ``at_least`` points fall.
+
+    Values beyond 20 median absolute values are clipped so that a few wild scores do not paint their pixels.
+    """
+    limit = 20 * np.median(np.abs(values)) if len(values) else 0.0
+    clipped = np.clip(values, -limit, limit) if limit > 0 else values
+    counts = np.histogram2d(first, second, bins=(x_edges, y_edges))[0]
+    sums = np.histogram2d(first, second, bins=(x_edges, y_edges), weights=clipped)[0]
+    return Map(x_edges, y_edges, np.where(counts >= at_least, sums / np.maximum(counts, 1), np.nan))
+
+
+def radial_percentiles(
+    radius: Array, values: Array, edges: Array, percentiles: tuple[float, ...] = (16, 50, 84), *, at_least: int = 10
+) -> Array:
+    """Percentiles of ``values`` (N,) in bins of ``radius`` (N,): array (len(percentiles), K), NaN where fewer than ``at_least`` values."""
+    index = np.digitize(radius, edges) - 1
+    out = np.full((len(percentiles), len(edges) - 1), np.nan)
+    for k in range(len(edges) - 1):
+        inside = values[index == k]
+        if len(inside) >= at_least:
+            out[:, k] = np.percentile(inside, percentiles)
+    return out
+
+
+def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at_least: int = 20) -> float:
+    """Root mean square over the pixels of a plane of the mean of ``values``, with the variance of that mean subtracted.
+
+    What is left is structure common to neighbouring stars; for pure noise the result is near zero. Values are clipped as in `mean_map`.
+    """
+    if len(values) == 0:
+        return float("nan")
+    limit = 20 * np.median(np.abs(values))
+    clipped = np.clip(values, -limit, limit) if limit > 0 else values
+    bins = (edges, edges)
+    n = np.histogram2d(first, second, bins=bins)[0]
+    used = n >= at_least
+    if not used.any():
+        return float("nan")
+    mean = np.histogram2d(first, second, bins=bins, weights=clipped)[0][used] / n[used]
+    square = np.histogram2d(first, second, bins=bins, weights=clipped**2)[0][used] / n[used]
+    noise = (square - mean**2) / (n[used] - 1)
+    return float(np.sqrt(max(0.0, float(np.average(mean**2 - noise, weights=n[used])))))

@@ -1,0 +1,213 @@
+"""What a report is made from: the parts of a run folder, loaded, with arrays in internal units.
+
+The report only asks for the attributes named in the protocols below, so that any object that has them (a fitted model, an analytic
+potential in a test, points of another code) can be looked at. Everything but the folder may be missing; the report then leaves out
+what depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import StoreError
+from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY
+
+Array = NDArray[np.float64]
+
+
+class PointsLike(Protocol):
+    """Phase-space points with scores (see `deeppot_galactic.draw_gradients`): ``points`` (N, 6) kpc, km/s; ``score`` (N, 6) 1/kpc, s/km."""
+
+    @property
+    def points(self) -> Array: ...
+    @property
+    def score(self) -> Array: ...
+    @property
+    def volume(self) -> Any: ...
+    @property
+    def meta(self) -> dict[str, Any]: ...
+
+
+class PotentialLike(Protocol):
+    """A potential with a pattern speed; `Quantity` in, `Quantity` out, (N, 3) positions."""
+
+    @property
+    def omega(self) -> Any: ...
+    def potential(self, pos: Any) -> Any: ...
+    def acceleration(self, pos: Any) -> Any: ...
+    def density(self, pos: Any) -> Any: ...
+    def in_training_volume(self, pos: Any) -> Any: ...
+
+
+class Field:
+    """A fitted potential as plain arrays: positions (N, 3) in kpc, results in km/s, kpc, Msun; evaluated in pieces to save memory."""
+
+    def __init__(self, model: PotentialLike, *, batch: int = 16384) -> None:
+        self._model, self._batch = model, batch
+        self.omega = np.broadcast_to(_strip(model.omega, ANGULAR_SPEED), (3,)).astype(np.float64)
+        error = getattr(model, "omega_error", None)
+        self.omega_error = None if error is None else np.broadcast_to(_strip(error, ANGULAR_SPEED), (3,)).astype(np.float64)
+        frame = getattr(model, "frame", None)
+        self.x0 = _optional(getattr(frame, "x0", None), LENGTH)
+        self.v0 = _optional(getattr(frame, "v0", None), VELOCITY)
+
+    def _evaluate(self, name: str, positions: Array, unit: u.UnitBase) -> Array:
+        function = getattr(self._model, name)
+        parts = [positions[k : k + self._batch] for k in range(0, len(positions), self._batch)] or [positions]
+        return np.concatenate([_strip(function(part * LENGTH), unit) for part in parts])
+
+    def potential(self, positions: Array) -> Array:
+        """Phi (N,), km^2/s^2."""
+        return self._evaluate("potential", positions, POTENTIAL)
+
+    def acceleration(self, positions: Array) -> Array:
+        """-grad Phi (N, 3), km^2/s^2/kpc."""
+        return self._evaluate("acceleration", positions, ACCELERATION)
+
+    def density(self, positions: Array) -> Array:
+        """lap Phi / (4 pi G) (N,), Msun/kpc^3."""
+        return self._evaluate("density", positions, DENSITY)
+
+    def inside(self, positions: Array) -> NDArray[np.bool_]:
+        """Whether the potential was learned there (N,)."""
+        return np.asarray(self._model.in_training_volume(positions * LENGTH), dtype=bool)
+
+
+def _strip(value: Any, unit: u.UnitBase) -> Array:
+    """A Quantity (or bare numbers in internal units) as float64 in ``unit``; radians count as one."""
+    with u.set_enabled_equivalencies(u.dimensionless_angles()):
+        return np.asarray(u.Quantity(value, unit).to_value(unit), dtype=np.float64)
+
+
+def _optional(value: Any, unit: u.UnitBase) -> Array | None:
+    return None if value is None else _strip(value, unit)
+
+
+@dataclass
+class RunFolder:
+    """The contents of a run folder; empty dictionaries and None stand for what is not there.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    config, catalogue, summary : dict
+        ``config.toml``, ``catalogue.json``, ``summary.json``.
+    config_text : str
+        The configuration as written.
+    points, model, truth
+        `GradientSample`, `PotentialModel` and `Truth` (or look-alikes).
+    missing : list of str
+        One line for every part that should be there and could not be read.
+    """
+
+    path: Path
+    config: dict[str, Any] = field(default_factory=dict)
+    config_text: str = ""
+    catalogue: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    points: Any = None
+    model: Any = None
+    truth: Any = None
+    missing: list[str] = field(default_factory=list)
+
+
+def read_run_folder(folder: str | Path, *, points: Any = None, model: Any = None, truth: Any = None) -> RunFolder:
+    """Read a run folder, loading what was not given.
+
+    Parameters
+    ----------
+    folder : str or Path
+        As written by ``deeppot run``.
+    points, model, truth : optional
+        Loaded objects, used instead of the files.
+
+    Raises
+    ------
+    StoreError
+        If the folder does not exist, or holds neither points, nor a model, nor a summary.
+    """
+    path = Path(folder)
+    if not path.is_dir():
+        raise StoreError(f"no run folder at {path}; give the folder that `deeppot run` wrote")
+    run = RunFolder(path, points=points, model=model, truth=truth)
+    run.config_text = _text(path / "config.toml")
+    try:
+        run.config = tomllib.loads(run.config_text)
+    except tomllib.TOMLDecodeError as error:
+        run.missing.append(f"config.toml cannot be read: {error}")
+    run.catalogue, run.summary = _json(run, "catalogue.json"), _json(run, "summary.json")
+    if run.points is None:
+        run.points = _load(run, "gradients.h5", _load_points)
+    if run.model is None:
+        run.model = _load(run, "model.safetensors", _load_model)
+    if run.truth is None:
+        run.truth = _load_truth(run)
+    if run.points is None and run.model is None and not run.summary:
+        raise StoreError(f"{path} is not a run folder: it has no readable gradients.h5, model.safetensors or summary.json")
+    return run
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _json(run: RunFolder, name: str) -> dict[str, Any]:
+    text = _text(run.path / name)
+    try:
+        values = json.loads(text) if text else {}
+    except json.JSONDecodeError as error:
+        run.missing.append(f"{name} cannot be read: {error}")
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _load(run: RunFolder, name: str, loader: Any) -> Any:
+    path = run.path / name
+    if not path.is_file():
+        run.missing.append(f"{name} is not there")
+        return None
+    try:
+        return loader(path)
+    except StoreError as error:
+        run.missing.append(f"{name} cannot be read: {error}")
+        return None
+
+
+def _load_points(path: Path) -> Any:
+    from ..distribution.gradients import GradientSample
+
+    return GradientSample.load(path)
+
+
+def _load_model(path: Path) -> Any:
+    from ..potential.model import PotentialModel
+
+    return PotentialModel.load(path)
+
+
+def _load_truth(run: RunFolder) -> Any:
+    """The truth that came with the catalogue, if any; a catalogue that has moved is no reason to fail."""
+    source = run.config.get("catalogue", {}).get("path")
+    if not source:
+        return None
+    candidates = [Path(str(source)), run.path / str(source)]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        run.missing.append("the catalogue is no longer where it was: no truth to compare with")
+        return None
+    from ..catalogue.truth import read_truth
+
+    try:
+        return read_truth(found)
+    except ValueError as error:
+        run.missing.append(f"the truth cannot be read: {error}")
+        return None
