@@ -1,0 +1,51 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else: they create .venv and install the pinned versions there.
+PYTHON ?= python3
+VENV ?= .venv
+# Where the CPU build of torch is looked for if the configured package index has none. TORCH=cuda takes the default build.
+TORCH ?= cpu
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+OUT ?= demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TORCH_PIN := $(shell sed -n 's/^torch==//p' constraints.txt)
+
+.PHONY: demo test test-slow lint types contracts check install clean
+
+demo: $(STAMP)
+	$(BIN)/deeppot demo --out $(OUT) --resume
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+contracts: $(STAMP)
+	$(BIN)/lint-imports --no-cache
+
+check: test lint types contracts
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+ifeq ($(TORCH),cpu)
+	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt 2>/dev/null \
+	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt --extra-index-url $(TORCH_INDEX) 2>/dev/null \
+	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c constraints.txt
+endif
+	$(BIN)/pip install -q -c constraints.txt hatchling editables
+	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
