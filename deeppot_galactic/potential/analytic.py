@@ -205,7 +205,7 @@ class MiyamotoNagai(_Component):
 
 @dataclass(frozen=True)
 class LongMurali(_Component):
-    """Bar of mass ``m`` (Msun): a needle of half length ``a`` along ``angle`` (rad from x towards y), thickened by ``b`` and ``c`` (kpc)."""
+    """Bar of mass ``m`` (Msun): a needle of half length ``a`` along ``angle`` (rad, from x to y), thickened by ``b`` and ``c`` (kpc)."""
 
     _not_fitted: ClassVar[tuple[str, ...]] = ("angle",)
 
@@ -285,6 +285,26 @@ def from_list(entries: Sequence[dict[str, Any]]) -> Sum:
             components.append(_TYPES[name](**{key: float(value) for key, value in values.items()}))
         except TypeError as error:
             raise FitError(f"{name}: {error}") from None
+    return Sum(components)
+
+
+def to_array(model: AnalyticPotential) -> Array:
+    """The model as float64 rows (n_components, 6): index of the type, then its fields, padded with zeros."""
+    names = list(_TYPES)
+    rows = []
+    for entry in model.to_list():
+        kind = names.index(entry.pop("type"))
+        rows.append([kind, *entry.values(), *[0.0] * (5 - len(entry))])
+    return np.array(rows, np.float64)
+
+
+def from_array(rows: ArrayLike) -> Sum:
+    """Inverse of `to_array`; malformed rows raise IndexError or `FitError`."""
+    types = list(_TYPES.values())
+    components = []
+    for kind, *values in np.asarray(rows, np.float64).tolist():
+        cls = types[int(kind)]
+        components.append(cls(*values[: len(fields(cls))]))
     return Sum(components)
 
 
