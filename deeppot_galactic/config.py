@@ -1,0 +1,244 @@
+"""The configuration of a run: a TOML file, checked before anything starts.
+
+One section for each stage; every key but ``catalogue.path`` has a default. Lengths are kpc, angular speeds km/s/kpc.
+
+    [catalogue]      path (relative to the file), limit (random thinning), options (keywords of `read_tracers`)
+    [volume]         kind = "cylinder": r_out, half_height, r_in, shells;  kind = "ball": center, radius
+    [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`)
+    [gradients]      n (points with ln f and its gradient)
+    [pattern_speed]  omega ("weak" to measure it, or a number to start from), free (what the fit may change)
+    [potential]      method, preset, options (keywords of `fit_potential`)
+    [run]            seed, device, threads, quick (only a label)
+
+The digest of a configuration covers everything that can change a number: all but ``run.threads``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ConfigError
+
+Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
+FreeParameter = Literal["omega_x", "omega_y", "omega_z", "x0", "v0"]
+Options = dict[str, Any]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class CatalogueConfig(_Section):
+    """Where the stars are. ``limit`` keeps that many of them, drawn at random with the seed of the run."""
+
+    path: Annotated[str, Field(min_length=1)]
+    limit: Annotated[int, Field(ge=1)] | None = None
+    options: Options = {}
+
+
+class VolumeConfig(_Section):
+    """The training volume: a cylinder about the origin or a ball anywhere [kpc]."""
+
+    kind: Literal["cylinder", "ball"] = "cylinder"
+    r_out: Length | None = None
+    half_height: Length | None = None
+    r_in: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    shells: Annotated[list[Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=2)] | None = None
+    center: Annotated[list[Coordinate], Field(min_length=3, max_length=3)] | None = None
+    radius: Length | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> VolumeConfig:
+        cylinder, ball = ("r_out", "half_height", "r_in", "shells"), ("center", "radius")
+        foreign = [key for key in (ball if self.kind == "cylinder" else cylinder) if getattr(self, key) is not None]
+        if foreign:
+            raise ValueError(f"{' and '.join(foreign)} do not belong to a {self.kind}")
+        if self.kind == "ball" and (self.center is None or self.radius is None):
+            raise ValueError("a ball needs center = [x, y, z] and radius, in kpc")
+        if self.r_in is not None and self.r_in >= self.outer_radius:
+            raise ValueError(f"r_in = {self.r_in} must be smaller than r_out = {self.outer_radius}")
+        if self.shells is not None and any(a >= b for a, b in zip(self.shells, self.shells[1:], strict=False)):
+            raise ValueError(f"shells must increase, found {self.shells}")
+        return self
+
+    @property
+    def outer_radius(self) -> float:
+        """Outer radius of the cylinder [kpc]; 16 by default, as in the paper."""
+        if self.r_out is not None:
+            return self.r_out
+        return 16.0 if self.shells is None else self.shells[-1]
+
+    @property
+    def height(self) -> float:
+        """Half height of the cylinder [kpc]; 2 by default, as in the paper."""
+        return 2.0 if self.half_height is None else self.half_height
+
+
+class DistributionConfig(_Section):
+    """How ln f and its gradient are learned."""
+
+    preset: str = "fast"
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    options: Options = {}
+
+
+class GradientsConfig(_Section):
+    """How many points carry ln f and its gradient to the potential."""
+
+    n: Annotated[int, Field(ge=1, le=2**28)] = 2**17
+
+
+class PatternSpeedConfig(_Section):
+    """Where the pattern speed starts [km/s/kpc], and which parts of the frame the fit may change."""
+
+    omega: Literal["weak"] | Annotated[float, Field(ge=-1e4, le=1e4)] = "weak"
+    free: list[FreeParameter] = ["omega_z"]
+
+
+class PotentialConfig(_Section):
+    """How Phi is represented and fitted."""
+
+    method: Literal["network", "linear", "weak"] = "network"
+    preset: str = "fast"
+    options: Options = {}
+
+
+class RunConfig(_Section):
+    """Seed, device and threads (0: torch's own choice); ``quick`` marks a run whose numbers are not meant to be good."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")] = "cpu"
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
+    quick: bool = False
+
+
+class Config(_Section):
+    """A whole run."""
+
+    catalogue: CatalogueConfig
+    volume: VolumeConfig = VolumeConfig()
+    distribution: DistributionConfig = DistributionConfig()
+    gradients: GradientsConfig = GradientsConfig()
+    pattern_speed: PatternSpeedConfig = PatternSpeedConfig()
+    potential: PotentialConfig = PotentialConfig()
+    run: RunConfig = RunConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain sections without the keys that are unset, ready for TOML and JSON."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def to_toml(self) -> str:
+        """The resolved configuration as TOML; `parse_config` reads it back to an equal one."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+    def digest(self) -> str:
+        """SHA-256 of all that can change a number."""
+        sections = self.to_dict()
+        sections["run"].pop("threads")
+        return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+
+    def replace(self, **sections: dict[str, Any]) -> Config:
+        """The configuration with some keys changed, e.g. ``config.replace(run={"seed": 1})``; checked again."""
+        values = self.to_dict()
+        for name, changes in sections.items():
+            values[name] = {**values.get(name, {}), **changes}
+        return make_config(values)
+
+    def differences(self, other: Config) -> list[str]:
+        """Names ``section.key`` of what differs between two configurations, apart from the threads."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{section}.{key}"
+            for section in mine
+            for key in sorted(mine[section].keys() | theirs[section].keys())
+            if (section, key) != ("run", "threads") and mine[section].get(key) != theirs[section].get(key)
+        ]
+
+
+def read_config(path: str | Path) -> Config:
+    """Read and check a TOML file; ``catalogue.path`` is taken relative to the file's folder.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing, not TOML, has an unknown key, or a value out of range.
+    """
+    path = Path(path)
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no configuration file {path}") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {' '.join(str(error).split())}") from None
+    return parse_config(text, source=str(path), folder=path.parent)
+
+
+def parse_config(text: str, *, source: str = "configuration", folder: str | Path | None = None) -> Config:
+    """Check a configuration given as TOML text; see `read_config`."""
+    try:
+        values = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} is not valid TOML: {' '.join(str(error).split())}") from None
+    config = make_config(values, source=source)
+    if folder is None:
+        return config
+    try:
+        located = str((Path(folder) / Path(config.catalogue.path).expanduser()).resolve())
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"{source}: catalogue.path cannot be used: {error}") from None
+    return config.replace(catalogue={"path": located})
+
+
+def make_config(values: dict[str, Any], *, source: str = "configuration") -> Config:
+    """Check nested mappings, as TOML gives them (`ConfigError` with one line for the first problem)."""
+    try:
+        return Config.model_validate_json(json.dumps(values, allow_nan=True))
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{source} holds a value that has no place in it: {' '.join(str(error).split())[:200]}") from None
+    # Unknown keys first: a misspelt key is often also reported as a missing one.
+    problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    raise ConfigError(f"{source}: {_describe(problems[0])}{more}")
+
+
+def _describe(problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    where = ".".join(location) or "the whole"
+    if problem["type"] == "extra_forbidden":
+        known = _fields(location[:-1])
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+        return f"unknown key {_short(where)!r}; {hint}"
+    if problem["type"] == "missing":
+        return (
+            f"{where} is missing; give it, e.g. [catalogue] path = 'stars.fits'" if where.startswith("catalogue") else f"{where} is missing"
+        )
+    found = "" if isinstance(problem["input"], dict) else f", found {_short(repr(problem['input']))}"
+    return f"{_short(where)}: {problem['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _fields(location: list[str]) -> list[str]:
+    model: Any = Config
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        model = next((kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields")), None)
+        if model is None:
+            return []
+    return list(model.model_fields)
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 80 else line[:77] + "..."
