@@ -1,0 +1,204 @@
+"""The interface of every estimator of the distribution function f(x, v).
+
+f is normalised to the number of stars (the sum of their weights) in the volume: its unit is stars per kpc^3 (km/s)^3. The scores are
+
+    s_x = grad_x ln f [1/kpc],     s_v = grad_v ln f [s/km].
+
+A subclass gives `_evaluate` on a float64 tensor and its state as arrays and JSON; everything public is written here once.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from ..errors import FitError, StoreError
+from ..store import read_model, write_model
+from ..training import History
+from ..units import LENGTH, VELOCITY, vectors
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+    from ..catalogue.tracers import Tracers
+    from ..catalogue.volumes import Volume
+
+Array = NDArray[np.float64]
+KIND = "distribution"
+ROWS = 16384
+"""Stars evaluated at once."""
+
+
+class Distribution(ABC):
+    """A fitted distribution function.
+
+    Attributes
+    ----------
+    volume : Volume
+        Where f is trusted.
+    n_stars : float
+        Sum of the weights of the stars in the volume: the integral of f.
+    history : History
+        How the training went.
+    tracers : Tracers or None
+        The stars it was fitted to; None after loading from a file.
+    meta : dict
+        Settings and numbers of the fit, JSON-able.
+    """
+
+    estimator: str
+
+    def __init__(
+        self, *, volume: Volume, n_stars: float, history: History, tracers: Tracers | None = None, meta: dict[str, Any] | None = None
+    ) -> None:
+        self.volume = volume
+        self.n_stars = n_stars
+        self.history = history
+        self.tracers = tracers
+        self.meta: dict[str, Any] = {} if meta is None else meta
+
+    @abstractmethod
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """ln f (n,) and its gradient (n, 6) at ``x`` (n, 6), float64."""
+
+    @abstractmethod
+    def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Arrays and JSON-able numbers from which `_from_state` rebuilds the estimator."""
+
+    @classmethod
+    @abstractmethod
+    def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> Distribution:
+        """Inverse of `_state`; ``common`` are the keywords of `Distribution.__init__`."""
+
+    @property
+    def has_sampler(self) -> bool:
+        """Whether `sample` works."""
+        return False
+
+    def _sample(self, n: int, seed: int) -> Array:
+        raise FitError(
+            f"a distribution fitted by {self.estimator} has no sampler; draw_gradients draws the stars themselves, "
+            "or fit with preset 'flow-matching'"
+        )
+
+    def evaluate(self, x: ArrayLike) -> tuple[Array, Array]:
+        """ln f and its gradient at array level.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space in kpc and km/s.
+
+        Returns
+        -------
+        log_density : ndarray, shape (N,)
+        score : ndarray, shape (N, 6)
+            1/kpc and s/km.
+        """
+        rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        if rows.ndim != 2 or rows.shape[1] != 6:
+            raise FitError(f"phase space must have shape (N, 6), found {rows.shape}")
+        log_density, score = np.empty(len(rows)), np.empty_like(rows)
+        for start in range(0, len(rows), ROWS):
+            chunk = torch.from_numpy(np.ascontiguousarray(rows[start : start + ROWS])).clone()
+            part, gradient = self._evaluate(chunk)
+            log_density[start : start + ROWS] = part.cpu().numpy()
+            score[start : start + ROWS] = gradient.cpu().numpy()
+        return log_density, score
+
+    def log_density(self, pos: Quantity, vel: Quantity) -> Array:
+        """ln of the number of stars per kpc^3 (km/s)^3.
+
+        Parameters
+        ----------
+        pos, vel : Quantity, shape (N, 3)
+            Galactocentric positions and velocities.
+
+        Returns
+        -------
+        ndarray, shape (N,)
+        """
+        return self.evaluate(_phase_space(pos, vel))[0]
+
+    def score(self, pos: Quantity, vel: Quantity) -> tuple[Quantity, Quantity]:
+        """Gradients of ln f with respect to position and velocity.
+
+        Parameters
+        ----------
+        pos, vel : Quantity, shape (N, 3)
+
+        Returns
+        -------
+        score_x : Quantity, shape (N, 3)
+            1/kpc.
+        score_v : Quantity, shape (N, 3)
+            s/km.
+        """
+        score = self.evaluate(_phase_space(pos, vel))[1]
+        return score[:, :3] / LENGTH, score[:, 3:] / VELOCITY
+
+    def sample(self, n: int, seed: int = 0) -> tuple[Quantity, Quantity]:
+        """Draw ``n`` stars from f inside the volume.
+
+        Returns
+        -------
+        pos, vel : Quantity, shape (n, 3)
+
+        Raises
+        ------
+        FitError
+            For an estimator without a sampler.
+        """
+        x = self._sample(n, seed)
+        return x[:, :3] * LENGTH, x[:, 3:] * VELOCITY
+
+    def save(self, path: str | Path) -> None:
+        """Write one safetensors file."""
+        tensors, header = self._state()
+        header = {
+            "estimator": self.estimator,
+            "volume": self.volume.to_dict(),
+            "n_stars": self.n_stars,
+            "history": self.history.to_dict(),
+            "meta": self.meta,
+            "state": header,
+        }
+        write_model(path, tensors, header, KIND)
+
+    @staticmethod
+    def load(path: str | Path) -> Distribution:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StoreError
+            When the file is missing, damaged, too new, or no distribution.
+        """
+        from ..catalogue.volumes import Volume
+        from .estimators import estimator_class
+
+        tensors, header = read_model(path, KIND)
+        try:
+            cls = estimator_class(header["estimator"])
+            common = {
+                "volume": Volume.from_dict(header["volume"]),
+                "n_stars": float(header["n_stars"]),
+                "history": History.from_dict(header["history"]),
+                "meta": header["meta"],
+            }
+            return cls._from_state(tensors, header["state"], common)
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise StoreError(f"{path} is incomplete: {type(error).__name__} {error}") from None
+
+
+def _phase_space(pos: Quantity, vel: Quantity) -> Array:
+    x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
+    if len(x) != len(v):
+        raise FitError(f"pos holds {len(x)} points and vel {len(v)}; they must agree")
+    return np.concatenate([x, v], axis=1)

@@ -1,0 +1,161 @@
+"""`fit_distribution`: from stars and a volume to a fitted distribution function, by the name of a preset."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalogue.volumes import Ball
+from ..errors import ConfigError, FitError
+from .base import Distribution
+from .disc_whitening import DiscWhitening
+from .score_matching import ScoreMatchingSettings, fit_score_matching
+from .sphere_whitening import SphereWhitening
+from .training_volume import training_volume
+from .whitening import Whitening, check_scale
+
+if TYPE_CHECKING:
+    from ..catalogue.tracers import Tracers
+    from ..catalogue.volumes import Volume
+    from ..training import Progress
+
+LEAST_STARS = 500
+"""Fewer stars than this say nothing about a density in six dimensions."""
+MOST_DUPLICATES = 0.01
+"""Share of stars that may coincide exactly with another one."""
+
+PRESETS: dict[str, Any] = {
+    "fast": ScoreMatchingSettings(),
+    "quick": ScoreMatchingSettings(steps=500, batch=1024, width=64, warmup=50, ema=0.98, validate_every=50, rate=4e-3),
+}
+"""Named settings. "fast": the default. "quick": for tests and first looks, far from converged."""
+
+
+def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
+    """The settings of a preset with some of them replaced.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset or setting, with the nearest name.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"distribution preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
+    settings = PRESETS[preset]
+    known = {f.name for f in fields(settings)} - {"estimator"}
+    for name in overrides:
+        if name not in known:
+            raise ConfigError(f"setting {name!r} does not belong to the distribution preset {preset!r}{_nearest(name, known)}")
+    return replace(settings, **overrides)
+
+
+def _nearest(name: str, known: Any) -> str:
+    match = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def choose_whitening(x: NDArray[np.float64], weights: NDArray[np.float64] | None, volume: Volume) -> Whitening:
+    """A sphere for a ball around the origin, a disc with linear (x, y) for any other ball, and a disc for a cylinder."""
+    if isinstance(volume, Ball):
+        if np.linalg.norm(volume.center) < 0.5 * volume.radius:
+            return SphereWhitening.fit(x, weights, centre=volume.center)
+        return DiscWhitening.fit(x, weights, planar="linear", degree=3)
+    return DiscWhitening.fit(x, weights)
+
+
+def _check(x: NDArray[np.float64], volume: Volume) -> None:
+    if len(x) < LEAST_STARS:
+        raise FitError(f"only {len(x)} stars in the {volume.describe()}; at least {LEAST_STARS} are needed for a density in six dimensions")
+    bad = int((~np.isfinite(x).all(axis=1)).sum())
+    if bad:
+        raise FitError(f"{bad} of {len(x)} stars have a coordinate that is not finite; remove them first")
+    check_scale(x.std(axis=0))
+    repeated = len(x) - len(np.unique(x, axis=0))
+    if repeated > MOST_DUPLICATES * len(x):
+        raise FitError(f"{repeated} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")
+
+
+def fit_distribution(
+    tracers: Tracers,
+    volume: Volume,
+    *,
+    preset: str = "fast",
+    seed: int = 0,
+    device: str = "cpu",
+    progress: Progress | None = None,
+    checkpoint: str | Path | None = None,
+    validation_fraction: float = 0.25,
+    **overrides: Any,
+) -> Distribution:
+    """Fit f(x, v) to stars.
+
+    Parameters
+    ----------
+    tracers : Tracers
+        The stars. Those beyond the volume are used for a margin; pass them uncut where they exist.
+    volume : Volume
+        Where f is wanted.
+    preset : str
+        A name in `PRESETS`.
+    seed : int
+        The same seed gives the same numbers on the same machine.
+    device : str
+        A torch device.
+    progress : callable, optional
+        ``progress(stage, done, total, values)``.
+    checkpoint : str or Path, optional
+        File to write to now and then; an existing one is continued, bit-identically on the CPU.
+    validation_fraction : float
+        Share of the stars held out, shuffled.
+    **overrides
+        Settings of the preset to replace.
+
+    Returns
+    -------
+    Distribution
+
+    Raises
+    ------
+    VolumeError
+        When no star lies in the volume.
+    FitError
+        For too few or duplicate stars, a constant dimension, or a training that diverged.
+    ConfigError
+        For an unknown preset or setting.
+
+    Examples
+    --------
+    >>> df = fit_distribution(tracers, volume, preset="quick")  # doctest: +SKIP
+    >>> score_x, score_v = df.score(tracers.pos, tracers.vel)  # doctest: +SKIP
+    """
+    settings = resolve_settings(preset, overrides)
+    if not 0.0 <= validation_fraction < 1.0:
+        raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
+    inside = tracers.within(volume)
+    _check(inside.phase_space, volume)
+    region = training_volume(tracers.phase_space[:, :3], volume)
+    used = tracers.within(region)
+    used = tracers.within(region)
+    x = used.phase_space
+    weights = None if used.weights is None else np.asarray(used.weights, dtype=np.float64)
+    whitening = choose_whitening(x, weights, region)
+    df = fit_score_matching(
+        x,
+        weights,
+        whitening=whitening,
+        volume=volume,
+        region=region,
+        settings=settings,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        device=device,
+        progress=progress,
+        checkpoint=None if checkpoint is None else Path(checkpoint),
+    )
+    df.tracers = inside
+    return df

@@ -1,0 +1,223 @@
+r"""ln f by score matching: an unnormalised network whose gradient is trained directly.
+
+The collisionless Boltzmann equation needs only s = grad ln f, so the network minimises the Fisher divergence to the stars' density
+(Hyvarinen 2005), in whitened coordinates y and weighted by a g(x) that vanishes at the boundary of the region V,
+
+    (1/2) E[ g |s_model - s|^2 ] = mean( g (|s_model|^2 / 2 + div s_model) + grad g . s_model ) + constant,
+
+an integration by parts without surface term. s_model is the gradient of ln p(y) = -|y|^2/2 + E(y), hence curl-free. Regularised by
+weight decay, noise of variance ``noise``^2 on y, a moving average of the weights and the choice of the best by validation; the number
+of steps is fixed, so that the result does not depend on the speed of the machine. The scale comes from `normalisation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..training import Progress, ShuffledBatches, TrainingSettings, split_indices, train
+from .base import Distribution
+from .energy_network import EnergyNetwork
+from .normalisation import log_normalisation
+from .whitening import Whitening
+
+if TYPE_CHECKING:
+    from ..catalogue.volumes import Volume
+
+VALIDATION_ROWS = 16384
+"""Most stars looked at in one validation during the training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreMatchingSettings:
+    """Settings of the score-matching estimator; the defaults are the preset ``fast``.
+
+    Attributes
+    ----------
+    steps, batch, rate, warmup, weight_decay, ema, clip, validate_every, early_stopping, checkpoint_every
+        See `deeppot_galactic.training.TrainingSettings`; ``batch`` is the number of stars of an update.
+    width, depth, features
+        See `EnergyNetwork`; features "auto" takes "rotation" for a disc around the origin.
+    noise : float
+        Standard deviation of the noise added to whitened stars during training.
+    reflect : bool
+        Use the symmetry (z, vz) -> (-z, -vz) of the potential: every other star of a batch is reflected.
+    turn : bool
+        Use the symmetry under a rotation by pi about z in the same way.
+    """
+
+    estimator: str = "score-matching"
+    steps: int = 6000
+    batch: int = 2048
+    rate: float = 2e-3
+    warmup: int = 100
+    weight_decay: float = 1e-2
+    ema: float = 0.998
+    clip: float = 20.0
+    validate_every: int = 200
+    early_stopping: int = 0
+    checkpoint_every: int = 500
+    width: int = 128
+    depth: int = 3
+    features: str = "auto"
+    noise: float = 0.0
+    reflect: bool = False
+    turn: bool = False
+
+    def training(self) -> TrainingSettings:
+        """The part of the loop."""
+        shared = {f.name for f in fields(TrainingSettings)}
+        return TrainingSettings(**{k: v for k, v in asdict(self).items() if k in shared})
+
+
+class ScoreMatchingDistribution(Distribution):
+    """f = n_stars exp(ln p(y) - ln Z) |J| with the network ln p. Made by `fit_score_matching`."""
+
+    estimator = "score-matching"
+
+    def __init__(self, *, network: EnergyNetwork, whitening: Whitening, log_scale: float, **common: Any) -> None:
+        super().__init__(**common)
+        self.network = network
+        self.whitening = whitening
+        self.log_scale = log_scale
+
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        parameter = self.network.out
+        x = x.to(parameter.device).requires_grad_(True)
+        y, log_det = self.whitening.forward(x)
+        log_f = self.network(y.to(parameter.dtype)).double() + log_det + self.log_scale
+        (score,) = torch.autograd.grad(log_f.sum(), x)
+        return log_f.detach(), score
+
+    def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        network = self.network
+        tensors = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}
+        header = {
+            "width": network.width,
+            "depth": network.depth,
+            "features": network.features,
+            "whitening": self.whitening.to_dict(),
+            "log_scale": self.log_scale,
+        }
+        return tensors, header
+
+    @classmethod
+    def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> ScoreMatchingDistribution:
+        network = EnergyNetwork(width=int(header["width"]), depth=int(header["depth"]), features=header["features"])
+        network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
+        whitening = Whitening.from_dict(header["whitening"])
+        return cls(network=network, whitening=whitening, log_scale=float(header["log_scale"]), **common)
+
+
+def fit_score_matching(
+    x: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    *,
+    whitening: Whitening,
+    volume: Volume,
+    region: Volume,
+    settings: ScoreMatchingSettings,
+    validation_fraction: float,
+    seed: int,
+    device: str,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> ScoreMatchingDistribution:
+    """Train the network on the stars ``x`` (n, 6) of the region V and normalise f on the volume.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, 6)
+        Stars inside ``region``.
+    weights : ndarray, shape (n,), optional
+        Star weights, of any scale.
+    whitening : Whitening
+        Fitted to the stars.
+    volume, region : Volume
+        Where f is normalised, and where it is trained.
+    settings, validation_fraction, seed, device, progress, checkpoint
+        As in `fit_distribution`.
+    """
+    points = torch.tensor(x, dtype=torch.float64)
+    y64, _ = whitening.whiten(points)
+    g, slope = region.boundary_weight(x[:, :3])
+    slope_y = whitening.pull_back_covector(points, torch.from_numpy(slope))
+    importance = torch.ones(len(x), dtype=torch.float64) if weights is None else torch.from_numpy(weights / weights.mean())
+    y = y64.float().to(device)
+    weight = (torch.from_numpy(g) * importance).float().to(device)
+    slope_y = (slope_y * importance[:, None]).float().to(device)
+
+    rows, held = split_indices(len(x), validation_fraction, seed)
+    held = held[:VALIDATION_ROWS]
+    rows, held = rows.to(device), held.to(device)
+    batches = ShuffledBatches(y[rows], weight[rows], slope_y[rows], size=settings.batch, seed=seed)
+    initial = torch.Generator().manual_seed(seed)
+    features = settings.features if settings.features != "auto" else ("rotation" if _about_the_axis(whitening) else "plain")
+    network = EnergyNetwork(width=settings.width, depth=settings.depth, features=features, generator=initial).to(device)
+    reflection, turn = _symmetries(settings, device)
+
+    def loss(batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+        stars, boundary, boundary_slope = batch
+        if reflection is not None:
+            sign = torch.ones_like(stars)
+            for offset, flips in ((0, reflection), (1, turn)):
+                if flips is not None:
+                    pick = (torch.arange(len(stars), device=stars.device) >> offset) % 2 == 1
+                    sign = torch.where(pick[:, None], sign * flips, sign)
+            stars, boundary_slope = stars * sign, boundary_slope * sign[:, :3]
+        if settings.noise > 0.0:
+            stars = stars + settings.noise * torch.randn(stars.shape, generator=generator, device=stars.device)
+        return network.objective(stars, boundary, boundary_slope)
+
+    def validate() -> float:
+        return float(network.objective(y[held], weight[held], slope_y[held]))
+
+    history = train(
+        network,
+        loss,
+        batches,
+        settings=settings.training(),
+        validate=validate if len(held) else None,
+        checkpoint=checkpoint,
+        progress=progress,
+        generator=torch.Generator(device=device).manual_seed(seed),
+        device=device,
+        stage="distribution",
+    )
+    network = network.cpu().requires_grad_(False)
+
+    inside = volume.contains(x[:, :3])
+
+    def log_p(rows64: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat([network(part.float()).double() for part in rows64.split(16384)])
+
+    inside_weights = None if weights is None else weights[inside]
+    log_z, log_z_error = log_normalisation(log_p, whitening, volume, y64.numpy()[inside], inside_weights, seed)
+    n_stars = float(inside.sum()) if inside_weights is None else float(inside_weights.sum())
+    return ScoreMatchingDistribution(
+        network=network,
+        whitening=whitening,
+        log_scale=float(np.log(n_stars)) - log_z,
+        volume=volume,
+        n_stars=n_stars,
+        history=history,
+        meta={"settings": asdict(settings), "seed": seed, "region": region.to_dict(), "log_normalisation_error": log_z_error},
+    )
+
+
+def _about_the_axis(whitening: Whitening) -> bool:
+    return whitening.kind == "disc" and not bool(whitening.parameters["linear"])
+
+
+def _symmetries(settings: ScoreMatchingSettings, device: str) -> tuple[Tensor | None, Tensor | None]:
+    """Signs of the whitened coordinates under the reflection in z and the rotation by pi; None where not used."""
+    reflection = torch.tensor([1.0, 1, -1, 1, 1, -1], device=device) if settings.reflect else None
+    turn = torch.tensor([-1.0, -1, 1, -1, -1, 1], device=device) if settings.turn else None
+    return reflection, turn
