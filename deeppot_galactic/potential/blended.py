@@ -29,7 +29,7 @@ from ..catalogue.volumes import Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import AnalyticPotential, Evaluation, InnerPotential, from_array, to_array
-from .continuation import BLEND_START, blending_surface, fit_outer, smooth_step
+from .continuation import BLEND_START, blending_measure, blending_surface, fit_outer, smooth_step
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -110,6 +110,12 @@ class GlobalPotential:
             w, grad = w * v, v[:, None] * grad + w[:, None] * v_grad
         return w, grad, hess
 
+    def _in_core(self, x: Array) -> Mask:
+        """Where w is one: the same test as in `weight`, without derivatives."""
+        core = blending_measure(self.volume, x) <= self.blend_start**2
+        hole = getattr(self.volume, "r_in", 0.0)
+        return core & (np.hypot(x[:, 0], x[:, 1]) >= hole / self.blend_start) if hole > 0 else core
+
     def evaluate(self, x: ArrayLike, order: int = 2) -> Evaluation:
         """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3); those beyond ``order`` are None. In kpc, km/s."""
         x = np.asarray(x, np.float64)
@@ -119,19 +125,22 @@ class GlobalPotential:
             parts = [self.evaluate(x[i : i + CHUNK], order) for i in range(0, len(x), CHUNK)]
             phi, grad, hess = (None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True))
             return np.asarray(phi), grad, hess
-        w, w_grad, w_hess = self.weight(x)
-        core = w == 1
+        core = self._in_core(x)
         if core.all():
             phi, grad, hess = self.inner.evaluate(x, order)
             return phi + self.constant, grad, hess
         phi, grad, hess = np.empty(len(x)), *(np.empty((len(x), *(3,) * n)) if n <= order else None for n in (1, 2))
-        rest, inside = ~core, w > 0
+        rest = ~core
+        w, w_grad, w_hess = self.weight(x[rest])
+        inside = core.copy()
+        inside[rest] = w > 0
         result = (phi, grad, hess)
         for whole, part in zip(result, self.outer.evaluate(x[rest], order), strict=True):
             if whole is not None:
                 whole[rest] = part
         if inside.any():
-            self._add_inner(x, order, result, (w, w_grad, w_hess), core, inside)
+            blend = w > 0
+            self._add_inner(x, order, result, (w[blend], w_grad[blend], w_hess[blend]), core, inside)
         return phi, grad, hess
 
     def _add_inner(self, x: Array, order: int, result: Evaluation, weight: tuple[Array, Array, Array], core: Mask, inside: Mask) -> None:
@@ -139,7 +148,7 @@ class GlobalPotential:
         values, mixed = self.inner.evaluate(x[inside], order), inside & ~core
         part = mixed[inside]
         phi, grad, hess = result
-        w, w_grad, w_hess = (array[mixed] for array in weight)
+        w, w_grad, w_hess = weight
         phi[core] = values[0][~part] + self.constant
         d = values[0][part] + self.constant - phi[mixed]
         phi[mixed] += w * d

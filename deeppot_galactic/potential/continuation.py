@@ -35,8 +35,18 @@ def smooth_step(t: Array) -> tuple[Array, Array, Array]:
     return t**4 * (35 + t * (-84 + t * (70 - 20 * t))), 140 * (t * (1 - t)) ** 3, 420 * (t * (1 - t)) ** 2 * (1 - 2 * t)
 
 
+def blending_measure(volume: Volume, x: Array) -> Array:
+    """q(x) of the module docstring alone, (N,)."""
+    if isinstance(volume, Ball):
+        d = x - volume.center
+        return np.einsum("ni,ni->n", d, d) / volume.radius**2
+    if not isinstance(volume, Cylinder):
+        raise VolumeError(f"cannot blend over a {type(volume).__name__}: expected a Cylinder or a Ball")
+    return np.hypot((x[:, 0] ** 2 + x[:, 1] ** 2) / volume.r_out**2, (x[:, 2] / volume.half_height) ** 2)
+
+
 def blending_surface(volume: Volume, x: Array) -> tuple[Array, Array, Array]:
-    """q(x) of the module docstring with gradient (N, 3) and Hessian (N, 3, 3)."""
+    """The same q(x) with gradient (N, 3) and Hessian (N, 3, 3)."""
     if isinstance(volume, Ball):
         d, inverse = x - volume.center, 1 / volume.radius**2
         return inverse * np.einsum("ni,ni->n", d, d), 2 * inverse * d, np.broadcast_to(2 * inverse * np.eye(3), (len(x), 3, 3))

@@ -1,0 +1,1 @@
+"""What a rotating potential is used for: orbits, resonances, the bar, rotation curves."""
