@@ -7,8 +7,8 @@
 | `ErgodicBar` | rotating | disc + halo + bar | (E_L - E_J)^p inside corotation |
 | `StaeckelDisc` | at rest | Kuzmin-Kutuzov | quasi-isothermal in E, L_z, I_3 |
 
-Each has ``sample(n, rng)``, ``log_density(x)``, ``score(x)``, ``potential(pos)``, ``acceleration(pos)``, ``residual(x)``, ``tracers(n, seed)``
-and ``omega``; see `deeppot_galactic.mocks.base`.
+Each has ``sample(n, rng)``, ``log_density(x)``, ``score(x)``, ``potential(pos)``, ``acceleration(pos)``, ``residual(x)``, ``omega`` and
+``tracers(n, seed)``; see `deeppot_galactic.mocks.base`.
 """
 
 from .barred_potential import BarredPotential

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
 
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class AnalyticDistribution(ABC):

@@ -8,7 +8,8 @@ the rotating frame whatever the potential (Jeans' theorem), with a bar, a stream
     s_x = -p (grad Phi_eff + Omega x (v - Omega x x)) / e,      s_v = -p (v - Omega x x) / e
     rho(x) = A 4 pi 2^(1/2) B(3/2, p + 1) (E_L - Phi_eff)^(p + 3/2)
 
-The position is drawn from rho by rejection; then |v - Omega x x|^2 / (2 (E_L - Phi_eff)) is Beta(3/2, p + 1) distributed, direction isotropic.
+The position is drawn from rho by rejection; then |v - Omega x x|^2 / (2 (E_L - Phi_eff)) is Beta(3/2, p + 1) distributed, and the
+direction isotropic.
 The tracers carry no mass: the potential is that of `BarredPotential`.
 """
 

@@ -8,8 +8,8 @@ v_z^2 / 2 for a star crossing the plane at R_g,
     ln f = A + ln N(R_g) - (E - E_c - E_z) / sigma_R^2 - E_z / sigma_z^2     where L_z > 0 and E < Phi(R_cut, 0),   else f = 0
     N    = exp(-R_g / R_d - (R_hole / R_g)^2) / (sigma_R^2 sigma_z),  sigma^2 = sigma_0^2 exp(-2 (R_g - R_0) / R_sigma) + sigma_min^2
 
-Near-circular orbits have E - E_c - E_z = kappa J_R and E_z = nu J_z to first order: Shu's disc with a vertical isothermal part. The hole makes f
-vanish with all its derivatives at L_z -> 0; the cut at R_cut leaves out orbits of relative weight near e^-13.
+Near-circular orbits have E - E_c - E_z = kappa J_R and E_z = nu J_z to first order: Shu's disc with a vertical isothermal part.
+The hole makes f vanish with all its derivatives at L_z -> 0; the cut at R_cut leaves out orbits of relative weight near e^-13.
 
 What is exact: stationarity, the scores (chain rule; R_g is solved to rounding) and the sampler. What is not: R_d and sigma are the
 parameters of f, from which the surface density and the dispersions differ by tens of per cent; the constant A is a quadrature good
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeepPotError
-from .base import AnalyticDistribution, Array, positive
+from .base import AnalyticDistribution, Array, Mask, positive
 from .kuzmin_kutuzov import KuzminKutuzov
 from .rejection import CellRejection, integrate
 
@@ -112,7 +112,7 @@ class StaeckelDisc(AnalyticDistribution):
         r2, z2 = self._dispersion(radius, self.sigma_r)[0], self._dispersion(radius, self.sigma_z)[0]
         return -radius / self.scale_length - (self.hole / radius) ** 2 - np.log(r2) - 0.5 * np.log(z2)
 
-    def _supported(self, x: Array) -> tuple[Array, Array, Array]:
+    def _supported(self, x: Array) -> tuple[Mask, Array, Array]:
         """Which of ``x`` (N, 6) have f > 0, with E and L_z (N,)."""
         energy = 0.5 * np.sum(x[:, 3:] ** 2, axis=1) + self.potential(x)
         momentum = x[:, 0] * x[:, 4] - x[:, 1] * x[:, 3]
