@@ -1,0 +1,212 @@
+"""The command line: thin commands over the public functions.
+
+Exit status 0: done; 2: bad input, said in one line, nothing lost; 1: anything else. With ``--json`` standard output is one JSON
+document, ``{"error": ...}`` if something went wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from .errors import DeepPotError
+
+app = typer.Typer(
+    name="deeppot",
+    help="Gravitational potentials and pattern speeds of barred galaxies from stars in six dimensions.",
+    epilog="Example: deeppot demo --quick --out first-look",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Run folder to write; must not exist unless --resume.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in that folder.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads of torch; 0: as it chooses.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, no bars, no tables.")]
+TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="fits, ecsv, csv, vot, parquet or hdf5 table, or npz with pos and vel.")]
+ROut = Annotated[float, typer.Option("--r-out", help="Radius of the volume [kpc].")]
+HalfHeight = Annotated[float, typer.Option("--half-height", help="Half height of the cylinder [kpc].")]
+Center = Annotated[str | None, typer.Option("--ball", metavar="X,Y,Z", help="A ball of radius --r-out around this point [kpc] instead.")]
+
+
+@app.command(epilog="Example: deeppot demo --quick --out first-look")
+def demo(
+    out: Out = Path("demo"),
+    quick: Annotated[bool, typer.Option("--quick", help="Few stars and steps: under two minutes, poor numbers.")] = False,
+    resume: Resume = False,
+    device: Device = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Fit the shipped N-body bar and compare with its truth."""
+    from .demo import demo_config
+
+    _run(demo_config(quick=quick), out, resume, device, seed, threads, as_json)
+
+
+@app.command(epilog="Example: deeppot run stars.toml --out runs/stars --seed 1")
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Configuration; only [catalogue] path is needed.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder to write [default: runs/NAME of the configuration].")] = None,
+    resume: Resume = False,
+    device: Device = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out a run: from a catalogue to a potential, a pattern speed and a report."""
+    from .config import read_config
+
+    _run(read_config(config), out if out is not None else Path("runs") / config.stem, resume, device, seed, threads, as_json)
+
+
+@app.command(epilog="Example: deeppot check stars.fits --r-out 12")
+def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
+    """Read a catalogue as a run would, and say what is in it."""
+    from .console import catalogue_table, output_console
+    from .pipeline import load_catalogue, make_volume
+
+    config = _table_config(table, r_out, half_height, ball)
+    catalogue = load_catalogue(config, make_volume(config.volume))[1]
+    if as_json:
+        _print_json(catalogue)
+    else:
+        output_console().print(catalogue_table(catalogue))
+
+
+@app.command("pattern-speed", epilog="Example: deeppot pattern-speed stars.fits --r-out 12 --json")
+def pattern_speed(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
+    """Measure the pattern speed with the weak form: no training, seconds."""
+    from .console import output_console, pattern_speed_table
+    from .pipeline import load_catalogue, make_volume
+    from .potential.moments import pattern_speed as measure
+    from .summary import describe_pattern_speed
+
+    config = _table_config(table, r_out, half_height, ball)
+    volume = make_volume(config.volume)
+    speed = describe_pattern_speed(measure(load_catalogue(config, volume)[0], volume))
+    if as_json:
+        _print_json(speed)
+        return
+    output_console().print(pattern_speed_table(speed))
+    if speed["message"]:
+        output_console().print(speed["message"], markup=False)
+
+
+@app.command(epilog="Example: deeppot export demo --to agama --out potential.ini")
+def export(
+    run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or model.safetensors.")],
+    to: Annotated[str, typer.Option("--to", help="galpy, gala or agama.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; must not exist.")],
+    as_json: Json = False,
+) -> None:
+    """Write a fitted potential for another package."""
+    from . import load
+    from .errors import ExportError, StoreError
+
+    if to not in ("galpy", "gala", "agama"):
+        raise ExportError(f"cannot export to {to!r}; choose galpy, gala or agama")
+    if out.exists():
+        raise StoreError(f"{out} exists; choose another file with --out")
+    from .interop import export as write
+
+    report = write(load(run_folder), to, out)
+    if as_json:
+        _print_json({"path": str(out), "to": to, "report": report})
+    else:
+        typer.echo(f"wrote {out}")
+
+
+@app.command(epilog="Example: deeppot report demo")
+def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")], as_json: Json = False) -> None:
+    """Make the figures and report.html of a run again."""
+    from .report import write_report
+
+    path = write_report(run_folder)
+    if as_json:
+        _print_json({"report": str(path)})
+    else:
+        typer.echo(f"wrote {path}")
+
+
+@app.callback(invoke_without_command=True)
+def _top(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        from . import __version__
+
+        typer.echo(f"deeppot-galactic {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def _run(config: Any, out: Path, resume: bool, device: str | None, seed: int | None, threads: int | None, as_json: bool) -> None:
+    from .console import bars, output_console, result_table
+    from .pipeline import run as carry_out
+
+    given = {name: value for name, value in (("device", device), ("seed", seed), ("threads", threads)) if value is not None}
+    with bars(quiet=as_json) as progress:
+        result = carry_out(config.replace(run=given), out, resume=resume, progress=progress)
+    if as_json:
+        _print_json({"folder": str(result.folder), "report": str(result.report), **result.summary})
+        return
+    console = output_console()
+    console.print(result_table(result.summary))
+    for flag in result.summary["flags"]:
+        console.print(f"! {flag}", markup=False)
+    console.print(f"Report: {result.report}", markup=False)
+
+
+def _table_config(table: Path, r_out: float, half_height: float, ball: str | None) -> Any:
+    from .config import make_config
+    from .errors import ConfigError
+
+    volume: dict[str, Any] = {"kind": "cylinder", "r_out": r_out, "half_height": half_height}
+    if ball is not None:
+        try:
+            volume = {"kind": "ball", "center": [float(part) for part in ball.split(",")], "radius": r_out}
+        except ValueError:
+            raise ConfigError(f"--ball takes three numbers X,Y,Z in kpc, found {ball!r}") from None
+    return make_config({"catalogue": {"path": str(table)}, "volume": volume}, source="options")
+
+
+def _print_json(value: Any) -> None:
+    from .store import jsonable
+
+    typer.echo(json.dumps(jsonable(value), indent=2, allow_nan=False))
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    line = " ".join(message.split())
+    if "--json" in sys.argv:
+        typer.echo(json.dumps({"error": line, "status": status}))
+    typer.echo(f"deeppot: {line}", err=True)
+    raise SystemExit(status)
+
+
+def main() -> None:
+    """Entry point of ``deeppot``; turns every error into one line and an exit status."""
+    try:
+        app(standalone_mode=False)
+    except DeepPotError as error:
+        _fail(str(error), error.exit_status)
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("interrupted; a run goes on with --resume", 1)
+    except MemoryError:
+        _fail("not enough memory; use fewer stars (catalogue.limit) or a smaller batch", 1)
+    except Exception as error:
+        usage = getattr(error, "format_message", None)  # typer brings its own copy of click, or uses click's, depending on its version
+        if callable(usage):
+            _fail(f"{usage()}; see --help", 2)
+        if os.environ.get("DEEPPOT_TRACEBACK"):
+            raise
+        _fail(f"unexpected {type(error).__name__}: {error}; set DEEPPOT_TRACEBACK=1 to see where", 1)

@@ -1,0 +1,143 @@
+"""What the command line shows: progress with the time left, and the tables at the end.
+
+Everything for people goes to standard error except the final table; with ``--json`` standard output holds one JSON document and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+REPORT_EVERY = 10.0
+"""Seconds between lines of progress where there is no terminal."""
+
+
+def error_console() -> Console:
+    """Standard error."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def output_console() -> Console:
+    """Standard output."""
+    return Console(highlight=False)
+
+
+class Bars:
+    """Progress of the stages as bars on a terminal, or as a line now and then elsewhere; call it like any ``progress``."""
+
+    def __init__(self, progress: Progress | None, console: Console) -> None:
+        self._progress, self._console = progress, console
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, float] = {}
+        self._last = 0.0
+
+    def __call__(self, stage: str, done: int, total: int, values: dict[str, float]) -> None:
+        text = "  ".join(f"{name} {_number(value)}" for name, value in values.items())
+        if self._progress is None:
+            self._line(stage, done, total, text)
+            return
+        if stage not in self._tasks:
+            self._tasks[stage] = self._progress.add_task(stage, total=total, values="")
+        self._progress.update(self._tasks[stage], completed=done, total=total, values=text)
+
+    def _line(self, stage: str, done: int, total: int, text: str) -> None:
+        now = time.monotonic()
+        begun = self._started.setdefault(stage, now)
+        if done < total and now - self._last < REPORT_EVERY:
+            return
+        self._last = now
+        left = f", {(now - begun) / done * (total - done):.0f} s left" if 0 < done < total else ""
+        self._console.print(f"{stage}: {done} of {total}, {now - begun:.0f} s{left}  {text}".rstrip(), markup=False)
+
+
+@contextmanager
+def bars(quiet: bool = False) -> Iterator[Bars]:
+    """Show progress on standard error while the block runs; plain lines where that is no terminal, nothing if ``quiet``."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+    if quiet or not console.is_terminal:
+        yield Bars(None, console)
+        return
+    columns = (
+        TextColumn("{task.description:<14}", markup=False),
+        BarColumn(bar_width=30),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}", style="dim", markup=False),
+    )
+    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+        yield Bars(progress, console)
+
+
+def result_table(summary: dict[str, Any]) -> Table:
+    """The result of a run: pattern speed and force error with their truths, and the time of each stage."""
+    title = "Result (QUICK run: shows that it works, not how well)" if summary.get("quick") else "Result"
+    table = Table(title=title, title_justify="left", show_header=True)
+    for name, justify in (("", "left"), ("value", "right"), ("truth", "right"), ("error", "right")):
+        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
+    truth = summary.get("truth") or {}
+    omega, error = summary["omega"]["value"], summary["omega"].get("error")
+    own = None if not error else error[2]
+    table.add_row("Omega of the fit [km/s/kpc]", *_compared(omega[2] if omega else None, own, truth))
+    weak = summary.get("pattern_speed") or {}
+    table.add_row("Omega, weak form [km/s/kpc]", *_compared(weak.get("value"), weak.get("error"), truth))
+    for key, label in (("force_error", "force error, median"), ("density_error", "density error, median")):
+        numbers = summary.get(key)
+        if numbers:
+            table.add_row(label, f"{numbers['median']:.1%}", "", f"84 %: {numbers['p84']:.1%}")
+    table.add_section()
+    for stage, seconds in summary["timings"].items():
+        table.add_row(f"time of {stage.replace('_', ' ')}", f"{seconds:.1f} s", "", "")
+    table.add_row("peak memory", f"{summary['peak_memory_mb']:.0f} MB", "", "")
+    return table
+
+
+def pattern_speed_table(speed: dict[str, Any]) -> Table:
+    """The weak-form pattern speed, overall and per annulus."""
+    table = Table(title="Pattern speed, weak form [km/s/kpc]", title_justify="left")
+    for name in ("R [kpc]", "Omega", "growth rate"):
+        table.add_column(name, justify="right")
+    total = f"{_number(speed['value'])} ± {_number(speed['error'])}"
+    table.add_row("all", total, _number(speed["growth_rate"]))
+    table.add_section()
+    for row in speed["by_radius"]:
+        span = f"{_number(row.get('R_lo'))} - {_number(row.get('R_hi'))}"
+        table.add_row(span, f"{_number(row.get('omega'))} ± {_number(row.get('error'))}", _number(row.get("growth_rate")))
+    return table
+
+
+def catalogue_table(catalogue: dict[str, Any]) -> Table:
+    """Every cut of a catalogue with its count."""
+    table = Table(title=f"Stars of {catalogue.get('source', 'the catalogue')}", title_justify="left")
+    for name, justify in (("", "left"), ("removed", "right"), ("left", "right")):
+        table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
+    if "n_read" in catalogue:
+        table.add_row("read", "", f"{catalogue['n_read']:,}")
+    for cut in catalogue.get("cuts", []):
+        table.add_row(str(cut.get("name")), f"{cut.get('removed', 0):,}", f"{cut.get('left', 0):,}")
+    table.add_row(f"in the {catalogue['volume_text']}", "", f"{catalogue['n_in_volume']:,}")
+    return table
+
+
+def _compared(value: float | None, error: float | None, truth: dict[str, Any]) -> tuple[str, str, str]:
+    found = _number(value) + ("" if error is None else f" ± {_number(error)}")
+    true = truth.get("omega")
+    if true is None or value is None:
+        return found, "", ""
+    spread = truth.get("omega_error")
+    return found, _number(true) + ("" if not spread else f" ± {_number(spread)}"), f"{(value - true) / abs(true):+.1%}" if true else ""
+
+
+def _number(value: float | None) -> str:
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.3e}"

@@ -1,0 +1,324 @@
+"""A run from catalogue to report.
+
+    catalogue -> pattern_speed -> distribution -> gradients -> potential -> report
+
+Each stage reads what the stages before it wrote, writes its own files atomically, and is skipped when a resumed run finds it finished.
+The two trainings also keep a checkpoint, so that a kill costs at most the steps since the last one; on the CPU a resumed run ends with
+the same numbers as an uninterrupted one.
+
+Run folder: config.toml (resolved), catalogue.json (every cut and its count), pattern_speed.json, distribution/fit.safetensors,
+gradients.h5, model.safetensors, summary.json, figures/*.png, report.html, log.txt, state.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .catalogue.tracers import Tracers
+from .catalogue.volumes import Ball, Cylinder, Volume
+from .config import Config, VolumeConfig
+from .errors import CatalogueError, ConfigError, DeepPotWarning, StoreError
+from .run_state import RunState, check_folder, log_to, open_run
+from .store import read_json, write_json
+from .units import ANGULAR_SPEED, LENGTH
+
+if TYPE_CHECKING:
+    from .distribution.gradients import GradientSample
+    from .potential.model import PotentialModel
+
+LOGGER = logging.getLogger("deeppot_galactic")
+STAGES = ("catalogue", "pattern_speed", "distribution", "gradients", "potential", "report")
+Progress = Callable[[str, int, int, dict[str, float]], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A finished run: its ``folder``, the ``summary`` (the content of summary.json) and the path of the ``report``."""
+
+    folder: Path
+    summary: dict[str, Any]
+    report: Path
+
+    @property
+    def model(self) -> PotentialModel:
+        """The fitted potential, loaded from the folder."""
+        from .potential.model import PotentialModel
+
+        return PotentialModel.load(self.folder / "model.safetensors")
+
+
+def run(config: Config, out: str | Path, *, resume: bool = False, progress: Progress | None = None) -> RunResult:
+    """Carry out a run, or go on with one.
+
+    Parameters
+    ----------
+    config : Config
+        From `deeppot_galactic.config.read_config`.
+    out : str or Path
+        The run folder; must not exist (or be empty), unless ``resume``.
+    resume : bool
+        Go on in ``out``: finished stages are skipped, trainings continue from their checkpoints.
+    progress : callable, optional
+        ``progress(stage, done, total, values)``.
+
+    Returns
+    -------
+    RunResult
+
+    Raises
+    ------
+    DeepPotError
+        For bad input of any kind, before anything is written; or when a fit fails. Finished stages stay.
+    """
+    out = check_folder(out, resume=resume)
+    check_settings(config)
+    volume = make_volume(config.volume)
+    tracers, catalogue = load_catalogue(config, volume)
+    state = open_run(config, out, resume=resume)
+    with log_to(state.path("log.txt")), _noted_warnings(state.notes), _threads(config.run.threads):
+        LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, out.resolve(), config.digest()[:12])
+        return _Run(state, tracers, volume, catalogue, progress).all()
+
+
+class _Run:
+    """The stages of one run, in order; `run` is its only user."""
+
+    def __init__(self, state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None) -> None:
+        self.state, self.config, self.folder = state, state.config, state.folder
+        self.tracers, self.volume, self.catalogue = tracers, volume, catalogue
+        self.progress: Progress = progress if progress is not None else _silent
+
+    def all(self) -> RunResult:
+        report = self.folder / "report.html"
+        self._catalogue()
+        if not (self.state.finished("report") and (self.folder / "summary.json").is_file()):
+            speed = self._pattern_speed()
+            history = self._distribution()
+            points = self._gradients()
+            model = self._potential(points, speed)
+            self._report(points, model, speed, history)
+        return RunResult(self.folder, read_json(self.folder / "summary.json"), report)
+
+    def _catalogue(self) -> None:
+        path = self.folder / "catalogue.json"
+        if self.state.finished("catalogue"):
+            if read_json(path).get("sha256") != self.catalogue["sha256"]:
+                raise CatalogueError(f"{self.config.catalogue.path} has changed since the run began; choose another folder with --out")
+            return
+        with self.state.stage("catalogue", "catalogue.json"):
+            write_json(path, self.catalogue)
+
+    def _pattern_speed(self) -> dict[str, Any]:
+        path = self.folder / "pattern_speed.json"
+        if not self.state.finished("pattern_speed"):
+            from .potential.moments import pattern_speed
+            from .summary import describe_pattern_speed
+
+            with self.state.stage("pattern_speed", path.name):
+                self.progress("pattern speed", 0, 1, {})
+                speed = describe_pattern_speed(pattern_speed(self.tracers, self.volume))
+                write_json(path, speed)
+                self.progress("pattern speed", 1, 1, {"Omega": speed["value"] or float("nan")})
+        return read_json(path)
+
+    def _distribution(self) -> dict[str, Any]:
+        """Fit f unless done; give the history of the training."""
+        from .distribution.base import Distribution
+
+        name = "distribution/fit.safetensors"
+        path, checkpoint = self.state.path(name), self.folder / "distribution" / "checkpoint.safetensors"
+        if self.state.finished("distribution"):
+            return Distribution.load(path).history.to_dict()
+        from .distribution.fit import fit_distribution
+
+        settings = self.config.distribution
+        with self.state.stage("distribution", name):
+            distribution = fit_distribution(
+                self.tracers,
+                self.volume,
+                preset=settings.preset,
+                seed=self.config.run.seed,
+                device=self.config.run.device,
+                validation_fraction=settings.validation_fraction,
+                progress=self.progress,
+                checkpoint=checkpoint,
+                **settings.options,
+            )
+            distribution.save(path)
+        checkpoint.unlink(missing_ok=True)
+        return distribution.history.to_dict()
+
+    def _gradients(self) -> GradientSample:
+        from .distribution.base import Distribution
+        from .distribution.gradients import GradientSample, draw_gradients
+
+        path = self.folder / "gradients.h5"
+        if not self.state.finished("gradients"):
+            with self.state.stage("gradients", path.name):
+                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors")
+                stars = None if distribution.has_sampler else self.tracers
+                draw_gradients(
+                    distribution, self.config.gradients.n, seed=self.config.run.seed, tracers=stars, path=path, progress=self.progress
+                )
+        return GradientSample.load(path)
+
+    def _potential(self, points: GradientSample, speed: dict[str, Any]) -> PotentialModel:
+        from .potential.fit import fit_potential
+        from .potential.frame import RotatingFrame
+        from .potential.model import PotentialModel
+
+        path, checkpoint = self.folder / "model.safetensors", self.folder / "model.checkpoint.safetensors"
+        if not self.state.finished("potential"):
+            settings, start = self.config.potential, self.config.pattern_speed
+            omega = speed["value"] if start.omega == "weak" else start.omega
+            with self.state.stage("potential", path.name):
+                if omega is None:
+                    warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
+                frame = RotatingFrame(omega=float(omega or 0.0) * ANGULAR_SPEED, free=tuple(start.free))
+                fit_potential(
+                    points,
+                    frame=frame,
+                    method=settings.method,
+                    preset=settings.preset,
+                    seed=self.config.run.seed,
+                    device=self.config.run.device,
+                    progress=self.progress,
+                    checkpoint=checkpoint,
+                    **settings.options,
+                ).save(path)
+            checkpoint.unlink(missing_ok=True)
+        return PotentialModel.load(path)
+
+    def _report(self, points: GradientSample, model: PotentialModel, speed: dict[str, Any], history: dict[str, Any]) -> None:
+        from .catalogue.truth import read_truth
+        from .report import write_report
+        from .summary import summarise
+
+        path = self.folder / "summary.json"
+        truth = read_truth(self.config.catalogue.path)
+        self.progress("report", 0, 2, {})
+        with self.state.stage("report", "report.html"):
+            summary = summarise(
+                self.config,
+                points=points,
+                model=model,
+                truth=truth,
+                speed=speed,
+                distribution_history=history,
+                timings=self.state.timings,
+                n_stars=self.catalogue["n_in_volume"],
+                notes=[*([] if speed.get("detected", True) else [str(speed.get("message"))]), *self.state.all_notes],
+            )
+            write_json(path, summary)
+            self.progress("report", 1, 2, {})
+            write_report(self.folder, points=points, model=model, truth=truth)
+            self.progress("report", 2, 2, {})
+            for flag in summary["flags"]:
+                LOGGER.warning("%s", flag)
+        write_json(path, {**summary, "timings": self.state.timings})
+
+
+def make_volume(config: VolumeConfig) -> Volume:
+    """The `Volume` that a configuration describes (`VolumeError` for impossible numbers)."""
+    if config.kind == "ball":
+        return Ball(np.asarray(config.center) * LENGTH, (config.radius or 0.0) * LENGTH)
+    return Cylinder(
+        r_out=config.outer_radius * LENGTH,
+        half_height=config.height * LENGTH,
+        r_in=(config.r_in or 0.0) * LENGTH,
+        shells=None if config.shells is None else np.asarray(config.shells) * LENGTH,
+    )
+
+
+def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, Any]]:
+    """Read and thin the stars; give them, and the content of ``catalogue.json``.
+
+    Raises
+    ------
+    CatalogueError, UnitsError, VolumeError
+        If the table cannot be used, or no star lies in the volume.
+    """
+    from .catalogue.reading import read_tracers
+
+    path, limit = Path(config.catalogue.path), config.catalogue.limit
+    try:
+        tracers = read_tracers(path, **config.catalogue.options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ConfigError(f"catalogue.options: {str(error).removeprefix('read_tracers() got an ')}") from None
+    if limit is not None and limit < len(tracers):
+        keep = np.sort(np.random.default_rng(config.run.seed).permutation(len(tracers))[:limit])
+        tracers = tracers.select(keep, name=f"random {limit} stars")
+    inside = len(tracers.within(volume))
+    frame = None if tracers.frame is None else {name: str(getattr(tracers.frame, name)) for name in tracers.frame.frame_attributes}
+    catalogue = {"source": str(path), "sha256": _fingerprint(path), **tracers.meta, "n": len(tracers), "n_in_volume": inside}
+    return tracers, {**catalogue, "volume": volume.to_dict(), "volume_text": volume.describe(), "frame": frame}
+
+
+def check_settings(config: Config) -> None:
+    """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`)."""
+    from .distribution.fit import resolve_settings
+
+    try:
+        resolve_settings(config.distribution.preset, config.distribution.options)
+    except TypeError as error:
+        raise ConfigError(f"distribution.options: {error}") from None
+    if config.run.device != "cpu":
+        import torch
+
+        kind = config.run.device.split(":")[0]
+        if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
+            raise ConfigError(f"run.device is {config.run.device!r}, but torch finds no such device here; use --device cpu")
+
+
+def _fingerprint(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+    """No progress wanted."""
+
+
+@contextmanager
+def _noted_warnings(notes: list[str]) -> Iterator[None]:
+    """Log warnings instead of printing them; add those of this package to ``notes``."""
+
+    def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        text = " ".join(str(message).split())
+        LOGGER.warning("%s: %s", category.__name__, text)
+        if issubclass(category, DeepPotWarning) and text not in notes:
+            notes.append(text)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = note
+        yield
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let torch use that many threads meanwhile (0: as it is)."""
+    if number == 0:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
