@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -92,8 +92,8 @@ def force_error(approximate: Array, exact: Array, x: Array, *, seconds: float, b
 class _Axis:
     """One stretched axis: nodes, and the basis functions as polynomials in each cell."""
 
-    def __init__(self, center: float, scale: float, low: float, high: float, nodes: int) -> None:
-        self.parameters = (center, scale, low, high)
+    def __init__(self, parameters: Sequence[float], nodes: int) -> None:
+        center, scale, low, high = self.parameters = tuple(parameters)
         self.center, self.scale = center, scale
         u = np.linspace(np.arcsinh((low - center) / scale), np.arcsinh((high - center) / scale), nodes)
         self.nodes = center + scale * np.sinh(u)
@@ -125,11 +125,9 @@ class SplinePotential:
         self, axes: Array, coefficients: Array, *, base: AnalyticPotential | None = None, report: ForceErrorReport | None = None
     ) -> None:
         if coefficients.ndim != 3 or min(coefficients.shape) < 2 * DEGREE or not np.isfinite(coefficients).all():
-            raise ExportError(
-                f"spline coefficients must be finite, three-dimensional, at least {2 * DEGREE} per axis: {coefficients.shape}"
-            )
+            raise ExportError(f"spline coefficients must be finite, at least {2 * DEGREE} along each of three axes: {coefficients.shape}")
         self.coefficients = np.ascontiguousarray(coefficients, np.float64)
-        self.axes = [_Axis(*row, nodes) for row, nodes in zip(np.asarray(axes).tolist(), coefficients.shape, strict=True)]
+        self.axes = [_Axis(row, nodes) for row, nodes in zip(np.asarray(axes).tolist(), coefficients.shape, strict=True)]
         self.report = report
         self.base = base
         counts = [len(axis.table) for axis in self.axes]
@@ -234,7 +232,7 @@ def spline_axes(volume: Volume, stretch: tuple[float, float, float] = STRETCH) -
 
 def spline_of(inner: InnerPotential, axes: Array, nodes: tuple[int, int, int] = NODES) -> SplinePotential:
     """Interpolate the values of ``inner`` on the grid of ``axes`` (3, 4) with so many ``nodes``."""
-    grid = [_Axis(*row, n) for row, n in zip(np.asarray(axes).tolist(), nodes, strict=True)]
+    grid = [_Axis(row, n) for row, n in zip(np.asarray(axes).tolist(), nodes, strict=True)]
     x = np.stack(np.meshgrid(*(axis.nodes for axis in grid), indexing="ij"), axis=-1).reshape(-1, 3)
     values = np.concatenate([inner.evaluate(x[i : i + CHUNK], 0)[0] for i in range(0, len(x), CHUNK)])
     base = cusps(inner)

@@ -21,6 +21,7 @@ Density is lap Phi / (4 pi G), of this same Phi.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -178,6 +179,11 @@ class GlobalPotential:
     def density(self, x: ArrayLike) -> Array:
         """lap Phi / (4 pi G), (N,) in Msun/kpc^3, at points (N, 3) in kpc."""
         return np.trace(self.hessian(x), axis1=1, axis2=2) / (4 * np.pi * G)
+
+    @property
+    def report(self) -> Any:
+        """Force error of a compiled inner potential, None for an exact one."""
+        return getattr(self.inner, "report", None)
 
     def in_training_volume(self, x: ArrayLike) -> Mask:
         """Whether points (N, 3) in kpc lie where there were stars."""
