@@ -1,0 +1,273 @@
+r"""Linear fits of Phi and Omega: a quadratic likelihood, a prior on the density, and density >= 0.
+
+Both the weak form (`moments`) and the pointwise residual on scores (`pointwise`) are linear in theta = (Omega, c), with
+Phi = Phi_base + sum_k c_k B_k. Whitened, they give chi^2(theta) = |A theta + y|^2, kept as H = A^T A, h = A^T y, |y|^2.
+
+The prior says that the density differs from that of the analytic base by a relative scatter tau, and the force by a fraction of it,
+at points spread through the volume (where stars are few, too):
+
+    prior = c^T P c / tau^2,   P = n_rho < (lap B / 4 pi G rho_base)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2.
+
+tau maximises the evidence, ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)]. Non-negative density is a set of
+linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to the unconstrained one in
+the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974, chapter 23).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.optimize import nnls
+
+from ..catalogue.volumes import Cylinder, Volume
+from ..errors import FitError
+from ..units import G
+from .analytic import AnalyticPotential
+from .basis import Basis
+from .moments import WeakEquations
+
+Array = NDArray[np.float64]
+
+DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6)
+_DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
+_FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
+_JITTER = 1e-5
+_TYPICAL_SCATTER = 0.4
+MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
+
+
+@dataclass
+class Quadratic:
+    """chi^2(theta) = theta^T hessian theta + 2 theta^T slope + constant, theta = (Omega, c).
+
+    ``noise`` and ``drag`` have been taken from hessian[0, 0] and slope[0], because the column of Omega is noisy (see `moments`);
+    ``noise_error`` is the standard deviation of that noise, against which the signal of a pattern is judged.
+    """
+
+    hessian: Array
+    slope: Array
+    constant: float
+    n_rows: int
+    noise: float = 0.0
+    drag: float = 0.0
+    noise_error: float = 0.0
+
+    @classmethod
+    def from_rows(cls, rows: Array, offset: Array) -> Quadratic:
+        return cls(rows.T @ rows, rows.T @ offset, float(offset @ offset), len(offset))
+
+    @classmethod
+    def from_weak_form(cls, equations: WeakEquations, base_sums: Array) -> Quadratic:
+        """Whiten the weak-form sums by their covariance."""
+        scale = np.sqrt(np.maximum(np.diag(equations.covariance), 1e-300))
+        correlation = equations.covariance / np.outer(scale, scale)
+        correlation[np.diag_indices_from(correlation)] += _JITTER
+        lower = cholesky(correlation, lower=True)
+        rows = np.concatenate([equations.rotation[:, None], equations.response], axis=1) / scale[:, None]
+        offset = (equations.constant + base_sums) / scale
+        quadratic = cls.from_rows(solve_triangular(lower, rows, lower=True), solve_triangular(lower, offset, lower=True))
+        if equations.rotation_covariance is not None and equations.cross_covariance is not None:
+            inverse = cho_solve((lower, True), np.eye(len(scale))) / np.outer(scale, scale)
+            noise = float(np.sum(inverse * equations.rotation_covariance))
+            drag = float(np.sum(inverse * equations.cross_covariance.T))
+            quadratic.noise, quadratic.drag = noise, drag - noise * equations.omega
+            shares = inverse @ equations.rotation_covariance
+            quadratic.noise_error = float(np.sqrt(2.0 * np.sum(shares * shares.T)))
+            quadratic.hessian[0, 0] -= quadratic.noise
+            quadratic.slope[0] -= quadratic.drag
+        return quadratic
+
+    def uncorrected(self) -> Quadratic:
+        """The plain sum of squares, without the correction for noise in the column of Omega."""
+        hessian, slope = self.hessian.copy(), self.slope.copy()
+        hessian[0, 0] += self.noise
+        slope[0] += self.drag
+        return Quadratic(hessian, slope, self.constant, self.n_rows)
+
+    def chi2(self, theta: Array) -> float:
+        """Misfit of the rows themselves, without the noise correction."""
+        corrected = theta @ self.hessian @ theta + 2.0 * theta @ self.slope + self.constant
+        return float(corrected + self.noise * theta[0] ** 2 + 2.0 * self.drag * theta[0])
+
+    def omega_information(self, prior_matrix: Array) -> float:
+        """Fisher information on Omega after the coefficients are marginalised, 1 / (km/s/kpc)^2; not positive if there is no signal."""
+        inner = self.hessian[1:, 1:] + prior_matrix
+        return float(self.hessian[0, 0] - self.hessian[0, 1:] @ np.linalg.solve(inner, self.hessian[1:, 0]))
+
+
+def collocation_points(volume: Volume, n: int, rng: np.random.Generator) -> Array:
+    """Points through the volume, half of them spread evenly in radius and crowded to the plane, half uniform: (n, 3)."""
+    if not isinstance(volume, Cylinder):
+        return volume.sample(n, rng)
+    even = n // 2
+    radius = rng.uniform(volume.r_in, volume.r_out, even)
+    phi = rng.uniform(0.0, 2.0 * np.pi, even)
+    z = volume.half_height * rng.uniform(0.0, 1.0, even) ** 2 * np.where(rng.uniform(size=even) < 0.5, -1.0, 1.0)
+    uniform = volume.sample(n - even, rng)
+    uniform[:, 2] *= np.abs(uniform[:, 2]) / volume.half_height
+    return np.concatenate([np.stack([radius * np.cos(phi), radius * np.sin(phi), z], axis=1), uniform])
+
+
+class DensityPrior:
+    """The prior and the inequality constraints at collocation points.
+
+    Parameters
+    ----------
+    basis : Basis
+    base : AnalyticPotential
+        Sets the scale of density and force.
+    volume : Volume
+    n_points : int
+    seed : int
+    """
+
+    def __init__(self, basis: Basis, base: AnalyticPotential, volume: Volume, *, n_points: int = 4000, seed: int = 0) -> None:
+        x = collocation_points(volume, n_points, np.random.default_rng(seed))
+        _, gradient, hessian = base.evaluate(x, 2)
+        self.points = x
+        self.base_density = np.maximum(np.einsum("nii->n", hessian) / (4.0 * np.pi * G), 1e-12)
+        force = np.linalg.norm(gradient, axis=1)
+        k = basis.size
+        self.relative = np.empty((len(x), k))  # change of density over base density, per unit coefficient
+        force_matrix = np.zeros((k, k))
+        for start in range(0, len(x), 500):
+            part = slice(start, start + 500)
+            self.relative[part] = basis.laplacian(x[part]) / (4.0 * np.pi * G * self.base_density[part, None])
+            scaled = basis.evaluate(x[part], 1)[1]
+            scaled = np.moveaxis(scaled / force[part, None, None], 1, 2).reshape(-1, k)
+            force_matrix += scaled.T @ scaled
+        matrix = _DENSITY_CELLS * self.relative.T @ self.relative + _FORCE_CELLS / _FORCE_SCATTER**2 * force_matrix
+        self.matrix = matrix / len(x)
+        self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
+
+
+@dataclass
+class LinearSolution:
+    """Optimum of a linear fit.
+
+    Attributes
+    ----------
+    omega : float
+        km/s/kpc.
+    coefficients : (K,) array, (km/s)^2
+    covariance : (K + 1, K + 1) array
+        Posterior covariance of (Omega, c), scaled by ``max(chi2 / n_rows, 1)`` where the model does not describe the data to the noise.
+    chi2, n_rows : float, int
+    evidence : float
+    density_scatter : float
+        tau.
+    n_active : int
+        Density constraints that hold with equality.
+    identified : bool
+        False where the tracers are axisymmetric within their noise, so that Omega is not determined.
+    """
+
+    omega: float
+    coefficients: Array
+    covariance: Array
+    chi2: float
+    n_rows: int
+    evidence: float
+    density_scatter: float
+    n_active: int
+    identified: bool = True
+
+    @property
+    def omega_error(self) -> float:
+        return float(np.sqrt(self.covariance[0, 0]))
+
+
+def solve(
+    quadratic: Quadratic,
+    prior: DensityPrior,
+    *,
+    omega_prior: tuple[float, float] | None = None,
+    typical_omega: tuple[float, float] = (0.0, 100.0),
+    density_scatter: float | None = None,
+    nonnegative: bool = True,
+) -> LinearSolution:
+    """Posterior optimum of (Omega, c).
+
+    Parameters
+    ----------
+    quadratic : Quadratic
+    prior : DensityPrior
+    omega_prior : (mean, sigma), optional
+        Gaussian prior on Omega in km/s/kpc; sigma = 0 holds it fixed.
+    typical_omega : (mean, sigma)
+        Angular speeds of the stars: what Omega falls back to when the data do not determine it.
+    density_scatter : float, optional
+        tau; chosen by evidence where absent.
+    nonnegative : bool
+        Impose density >= 0 at the collocation points.
+
+    Raises
+    ------
+    FitError
+        If the system is singular.
+    """
+    identified = True
+    if omega_prior is None:
+        information = quadratic.omega_information(prior.matrix / _TYPICAL_SCATTER**2)
+        if information < MIN_SIGNAL * quadratic.noise_error:
+            identified, omega_prior = False, (typical_omega[0], typical_omega[1])
+            quadratic = quadratic.uncorrected()
+    scatters = DENSITY_SCATTERS if density_scatter is None else (float(density_scatter),)
+    candidates = [_optimum(quadratic, prior, tau, omega_prior) for tau in scatters]
+    tau, evidence, theta, factor = max(candidates, key=lambda c: c[1])
+    covariance = cho_solve(factor, np.eye(len(theta)))
+    covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
+    n_active = 0
+    if nonnegative:
+        theta, n_active = _nonnegative(theta, factor, prior)
+    return LinearSolution(float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, tau, n_active, identified)
+
+
+def _optimum(quadratic: Quadratic, prior: DensityPrior, tau: float, omega_prior: tuple[float, float] | None) -> tuple[float, float, Array, tuple]:
+    size = len(quadratic.slope)
+    precision = np.zeros((size, size))
+    precision[1:, 1:] = prior.matrix / tau**2
+    target = np.zeros(size)
+    if omega_prior is not None:
+        mean, sigma = omega_prior
+        precision[0, 0] = 1.0 / max(sigma, 1e-6) ** 2
+        target[0] = mean
+    posterior = quadratic.hessian + precision
+    try:
+        factor = cho_factor(posterior, lower=True)
+        log_prior = np.linalg.slogdet(precision[1:, 1:])[1]
+    except np.linalg.LinAlgError:
+        raise FitError("the linear system for the potential is singular: too few stars in the volume for this basis") from None
+    theta = cho_solve(factor, precision @ target - quadratic.slope)
+    log_posterior = 2.0 * np.sum(np.log(np.diag(factor[0])))
+    shift = theta - target
+    evidence = -0.5 * (quadratic.chi2(theta) + shift @ precision @ shift + log_posterior - log_prior)
+    return tau, float(evidence), theta, factor
+
+
+def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: int = 30) -> tuple[Array, int]:
+    """Nearest point, in the metric of the posterior, with 1 + relative @ c >= 0; constraints are added where violated."""
+    lower = np.tril(factor[0])
+    active = np.zeros(len(prior.relative), dtype=bool)
+    optimum, held = theta, 0
+    for _ in range(rounds):
+        slack = 1.0 + prior.relative @ optimum[1:]
+        violated = slack < -1e-6
+        if not violated.any():
+            break
+        active |= violated
+        rows = prior.relative[active]
+        # min |z|^2 with E z >= f, z = L^T (theta' - theta)
+        e = solve_triangular(lower, np.concatenate([np.zeros((len(rows), 1)), rows], axis=1).T, lower=True).T
+        f = -(1.0 + rows @ theta[1:]) + 1e-5
+        matrix = np.concatenate([e.T, f[None, :]])
+        multipliers, _ = nnls(matrix, np.concatenate([np.zeros(e.shape[1]), [1.0]]), maxiter=50 * len(f))
+        residual = matrix @ multipliers
+        residual[-1] -= 1.0
+        z = -residual[:-1] / residual[-1]
+        optimum = theta + solve_triangular(lower.T, z, lower=False)
+        held = int(np.sum(multipliers > 0))
+    return optimum, held
