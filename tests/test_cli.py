@@ -1,0 +1,301 @@
+"""The command line: bad input of every kind is one clear line with exit status 2, and nothing is lost or overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from deeppot_galactic import __version__
+from deeppot_galactic.cli import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def deeppot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Call ``deeppot`` in this process, in an empty folder; give its exit status, output and error output."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["deeppot", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as done:
+            status = int(done.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def stars(n: int = 2000, **changes: np.ndarray) -> Table:
+    rng = np.random.default_rng(0)
+    columns = {name: rng.normal(scale=3.0 if name in "xyz" else 50.0, size=n) for name in ("x", "y", "z", "vx", "vy", "vz")}
+    table = Table({**columns, **changes})
+    for name in columns:
+        table[name].unit = "kpc" if name in "xyz" else "km/s"
+    return table
+
+
+def gaia(n: int = 50) -> Table:
+    rng = np.random.default_rng(0)
+    table = Table(
+        {
+            "ra": rng.uniform(0, 360, n),
+            "dec": rng.uniform(-60, 60, n),
+            "parallax": rng.uniform(0.5, 2, n),
+            "parallax_error": np.full(n, 0.01),
+            "pmra": rng.normal(size=n),
+            "pmdec": rng.normal(size=n),
+            "radial_velocity": np.full(n, np.nan),
+        }
+    )
+    for name, unit in zip(table.colnames, ("deg", "deg", "mas", "mas", "mas/yr", "mas/yr", "km/s"), strict=True):
+        table[name].unit = unit
+    return table
+
+
+def without(table: Table, name: str) -> Table:
+    table.remove_column(name)
+    return table
+
+
+def with_unit(table: Table, name: str, unit: str) -> Table:
+    table[name].unit = unit
+    return table
+
+
+BAD_TABLES = {
+    "missing column": (lambda: without(stars(), "vz"), "vz"),
+    "all NaN": (lambda: stars(x=np.full(2000, np.nan)), "finite"),
+    "wrong unit": (lambda: with_unit(stars(), "vx", "kg"), "vx"),
+    "no radial velocities": (gaia, "radial"),
+    "radial velocities missing altogether": (lambda: without(gaia(), "radial_velocity"), "radial"),
+    "empty volume": (lambda: stars(x=np.full(2000, 100.0)), "no star"),
+    "no rows": (lambda: stars()[:0], ""),
+}
+
+
+@pytest.mark.parametrize("case", BAD_TABLES)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_bad_tables(deeppot: Command, tmp_path: Path, case: str, command: str) -> None:
+    make, word = BAD_TABLES[case]
+    make().write(tmp_path / "stars.ecsv")
+    (tmp_path / "run.toml").write_text('[catalogue]\npath = "stars.ecsv"\n')
+    before = snapshot(tmp_path)
+    arguments = ("check", "stars.ecsv") if command == "check" else ("run", "run.toml", "--out", "out")
+    refused(deeppot(*arguments), word)
+    assert snapshot(tmp_path) == before
+    assert not (tmp_path / "out").exists()
+
+
+def refused(result: tuple[int, str, str], word: str = "") -> str:
+    status, out, error = result
+    assert status == 2, (status, out, error)
+    assert out == ""
+    assert error.startswith("deeppot: ")
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    assert "unexpected" not in error
+    assert word.lower() in error.lower(), error
+    return error
+
+
+BAD_FILES = {
+    "missing": (None, "stars.fits"),
+    "empty": (b"", ""),
+    "noise": (np.random.default_rng(0).bytes(5000), ""),
+    "cut FITS": (b"SIMPLE  =                    T".ljust(80) + b"END".ljust(2800), ""),
+}
+
+
+@pytest.mark.parametrize("name", ["stars.fits", "stars.ecsv", "stars.csv", "stars.vot", "stars.parquet", "stars.hdf5", "stars.npz"])
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_files(deeppot: Command, tmp_path: Path, case: str, name: str) -> None:
+    content, _ = BAD_FILES[case]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    refused(deeppot("check", name), name if content is None else "")
+
+
+def test_pickles_inside_npz_are_not_loaded(deeppot: Command, tmp_path: Path) -> None:
+    np.savez(tmp_path / "stars.npz", pos=np.array([{"a": 1}], dtype=object), vel=np.zeros((1, 3)))
+    refused(deeppot("check", "stars.npz"))
+
+
+def good_run(tmp_path: Path, text: str = "") -> Path:
+    stars().write(tmp_path / "stars.ecsv", overwrite=True)
+    path = tmp_path / "run.toml"
+    path.write_text(text if "[catalogue]" in text else f'[catalogue]\npath = "stars.ecsv"\n{text}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[potental]\n", "did you mean 'potential'?"),
+        ("[run]\nsed = 1\n", "did you mean 'seed'?"),
+        ("[run]\nseed = -1\n", "run.seed"),
+        ("[volume]\nr_out = 0.0\n", "volume.r_out"),
+        ("[volume]\nkind = 'ball'\n", "needs center"),
+        ("[distribution]\npreset = 'fsat'\n", "fast"),
+        ("[distribution]\noptions = {stepz = 3}\n", "steps"),
+        ("[distribution]\noptions = {steps = 'many'}\n", "steps"),
+        ("[catalogue\n", "TOML"),
+        ("[run]\ndevice = 'cuda:99'\n", "device"),
+        ("options = {ruwe = 1.0}\n", "ruwe"),
+    ],
+)
+def test_bad_configurations(deeppot: Command, tmp_path: Path, text: str, word: str) -> None:
+    good_run(tmp_path, text)
+    refused(deeppot("run", "run.toml", "--out", "out"), word)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_configuration(deeppot: Command) -> None:
+    refused(deeppot("run", "none.toml"), "none.toml")
+
+
+@pytest.mark.parametrize("arguments", [("run", "run.toml", "--out", "out"), ("demo", "--quick", "--out", "out")])
+def test_an_output_folder_that_exists_is_left_alone(deeppot: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    good_run(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious.txt").write_text("mine")
+    before = snapshot(tmp_path)
+    refused(deeppot(*arguments), "--resume")
+    refused(deeppot(*arguments, "--resume"), "not a run folder")
+    assert snapshot(tmp_path) == before
+
+
+def test_an_output_that_is_a_file_or_cannot_be_made(deeppot: Command, tmp_path: Path) -> None:
+    good_run(tmp_path)
+    (tmp_path / "file").write_text("mine")
+    refused(deeppot("run", "run.toml", "--out", "file"), "not a folder")
+    refused(deeppot("run", "run.toml", "--out", "file/below"), "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_resume_with_another_configuration_is_refused(deeppot: Command, tmp_path: Path) -> None:
+    from deeppot_galactic.config import read_config
+    from deeppot_galactic.run_state import open_run
+
+    open_run(read_config(good_run(tmp_path)), tmp_path / "out", resume=False)
+    before = snapshot(tmp_path / "out")
+    refused(deeppot("run", "run.toml", "--out", "out", "--resume", "--seed", 5), "run.seed")
+    assert snapshot(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("state", ["", "{}", "[]", '{"stages": 3}', '{"stages": {"catalogue": {"files": 3}}}', "{" * 99999])
+def test_a_damaged_state_is_refused(deeppot: Command, tmp_path: Path, state: str) -> None:
+    from deeppot_galactic.config import read_config
+    from deeppot_galactic.run_state import open_run
+
+    open_run(read_config(good_run(tmp_path)), tmp_path / "out", resume=False)
+    (tmp_path / "out" / "state.json").write_text(state)
+    before = snapshot(tmp_path / "out")
+    refused(deeppot("run", "run.toml", "--out", "out", "--resume"), "state.json")
+    assert snapshot(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("bogus",),
+        ("demo", "--bogus"),
+        ("demo", "--seed", "x"),
+        ("run",),
+        ("export", "nowhere", "--to", "nemo", "--out", "f"),
+        ("export", "nowhere", "--to", "galpy", "--out", "f"),
+        ("export", "nowhere"),
+        ("report", "nowhere"),
+        ("check", "a.fits", "--ball", "1,2"),
+        ("check", "a.fits", "--ball", "here"),
+        ("check", "a.fits", "--r-out", "-3"),
+        ("pattern-speed", "none.fits"),
+    ],
+)
+def test_bad_arguments(deeppot: Command, arguments: tuple[str, ...], tmp_path: Path) -> None:
+    refused(deeppot(*arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_export_does_not_overwrite(deeppot: Command, tmp_path: Path) -> None:
+    (tmp_path / "mine.ini").write_text("mine")
+    refused(deeppot("export", "nowhere", "--to", "agama", "--out", "mine.ini"), "exists")
+    assert (tmp_path / "mine.ini").read_text() == "mine"
+
+
+def test_errors_as_json(deeppot: Command) -> None:
+    status, out, error = deeppot("check", "none.fits", "--json")
+    assert status == 2
+    assert "none.fits" in json.loads(out)["error"]
+    assert error.count("\n") == 1
+
+
+def test_check_counts_every_cut(deeppot: Command, tmp_path: Path) -> None:
+    table = stars()
+    table["vx"][:7] = np.nan
+    table.write(tmp_path / "stars.ecsv")
+    status, out, _ = deeppot("check", "stars.ecsv", "--r-out", 4, "--half-height", 3, "--json")
+    assert status == 0
+    found = json.loads(out)
+    radius = np.hypot(table["x"][7:], table["y"][7:])
+    assert found["n"] == 1993
+    assert found["n_in_volume"] == int(np.sum((radius <= 4) & (np.abs(table["z"][7:]) <= 3)))
+    status, out, _ = deeppot("check", "stars.ecsv", "--r-out", 4)
+    assert status == 0
+    assert "1,993" in out
+
+
+@pytest.mark.parametrize("command", ["demo", "run", "check", "pattern-speed", "export", "report"])
+def test_every_command_explains_itself_with_an_example(deeppot: Command, command: str) -> None:
+    status, out, error = deeppot(command, "--help")
+    assert (status, error) == (0, "")
+    assert f"Example: deeppot {command}" in out
+    assert "--json" in out
+
+
+def test_version_and_no_arguments(deeppot: Command) -> None:
+    assert deeppot("--version") == (0, f"deeppot-galactic {__version__}\n", "")
+    status, out, _ = deeppot()
+    assert status == 0
+    assert "pattern-speed" in out
+
+
+def test_the_installed_process_has_the_same_exit_status(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "deeppot_galactic", "check", "none.fits"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_an_unexpected_failure_is_one_line_and_status_one(deeppot: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import deeppot_galactic.demo
+
+    def broken(*, quick: bool) -> None:
+        raise RuntimeError(f"broken\nbadly {quick}")
+
+    monkeypatch.setattr(deeppot_galactic.demo, "demo_config", broken)
+    status, _, error = deeppot("demo")
+    assert status == 1
+    assert error.count("\n") == 1
+    assert "broken badly" in error

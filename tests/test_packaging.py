@@ -1,0 +1,92 @@
+"""What is around the code: versions that agree, a light import, names that exist, constraints that cover the dependencies."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import deeppot_galactic
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_citation_and_changelog_agree_with_the_version() -> None:
+    version = deeppot_galactic.__version__
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert re.search(r"^version: (.+)$", citation, re.M).group(1).strip('"') == version  # type: ignore[union-attr]
+    assert "arXiv:2310.00040" in citation
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)
+    assert newest is not None
+    assert newest.group(1) == version
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, time; t = time.perf_counter(); import deeppot_galactic; print(time.perf_counter() - t, *sorted(sys.modules))"
+    seconds = []
+    for _ in range(2):  # the first may read from a cold disk
+        words = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+        seconds.append(float(words[0]))
+        assert not {"torch", "matplotlib", "astropy", "galpy", "gala", "scipy"} & set(words)
+    assert min(seconds) < 1.0
+
+
+def test_the_command_line_starts_without_torch() -> None:
+    code = "import sys, deeppot_galactic.cli; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"torch", "matplotlib", "astropy"} & set(loaded)
+
+
+def test_public_names_exist_and_are_listed() -> None:
+    for name in deeppot_galactic.__all__:
+        assert getattr(deeppot_galactic, name) is not None
+        assert name in dir(deeppot_galactic)
+    assert set(deeppot_galactic._HOME) | {"load"} == set(deeppot_galactic.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = deeppot_galactic.nonsense
+
+
+def test_every_dependency_is_pinned_within_its_range() -> None:
+    from packaging.requirements import Requirement
+
+    pins = dict(re.findall(r"^([A-Za-z0-9._-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
+    extras = project()["optional-dependencies"]
+    wanted = [*project()["dependencies"], *(line for name, lines in extras.items() if name not in ("agama", "dev") for line in lines)]
+    for line in wanted:
+        requirement = Requirement(line)
+        version = pins[requirement.name.lower().replace("_", "-")]
+        assert version in requirement.specifier, f"{line}: pinned to {version}"
+        assert "==" not in line
+    assert pins["torch"] == "2.13.0"
+
+
+def test_files_of_the_package_that_are_not_python() -> None:
+    package = Path(deeppot_galactic.__file__).parent
+    assert (package / "py.typed").is_file()
+    assert deeppot_galactic.demo_path().is_file()
+
+
+def test_no_pickle_no_stub_no_assert_in_the_package() -> None:
+    forbidden = re.compile(r"\bimport pickle\b|\bpickle\.load|NotImplementedError|\bTODO\b|allow_pickle=True|^\s*assert ", re.M)
+    for path in (ROOT / "deeppot_galactic").rglob("*.py"):
+        found = forbidden.search(path.read_text())
+        assert found is None, f"{path.relative_to(ROOT)}: {found.group(0)!r}"
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs_as_pasted() -> None:
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert code is not None
+    assert len([line for line in code.group(1).splitlines() if line.strip()]) <= 10
+    done = subprocess.run([sys.executable, "-c", code.group(1)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "km" in done.stdout
