@@ -1,0 +1,274 @@
+"""How good are the scores? Every estimator against distribution functions that are known exactly, in one run.
+
+    python benchmarks/scores.py                               # everything, 300 s of training per fit: about 1.5 hours on two cores
+    python benchmarks/scores.py --small                       # every part at toy size, a few minutes: checks the script only
+    python benchmarks/scores.py --parts plummer,ergodic-bar --seconds 120
+
+Parts: plummer, disc, gaussian-bar, ergodic-bar (known f: score error, radial force without a potential, Omega from the true potential),
+test-particles (Omega per annulus with the true potential), side-by-side (estimators at equal training time, and the time to reach equal
+error), throughput (2^21 scores) and scaling (cost and memory against the number of stars). ``--seconds`` is wall time of the training loop,
+turned into a fixed number of steps by timing a few; the load of the machine is printed with the results. ``--out`` writes them as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import torch
+from measures import radial_forces, robust_slope, rotation_terms, score_errors, worst
+
+from deeppot_galactic.catalogue import Ball, Cylinder, Tracers, Volume
+from deeppot_galactic.distribution.base import Distribution
+from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
+from deeppot_galactic.mocks import AnalyticDistribution, BarredPotential, ErgodicBar, GaussianBar, Plummer, StaeckelDisc
+
+CALIBRATION_SHARE = 0.04
+"""Share of the training time that may go into measuring the speed of a step."""
+TEST_STARS = 40_000
+CONTENDERS = {"score-matching": ("fast",), "flow-matching": ("flow-matching",), "likelihood": ("paper-small", "likelihood")}
+"""Estimators compared side by side, and the presets to look for, first found first."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A known distribution function, where it is fitted, and the bins of the force table (kpc)."""
+
+    mock: AnalyticDistribution
+    volume: Volume
+    edges: tuple[float, ...]
+    spherical: bool = False
+
+
+def cases() -> dict[str, Case]:
+    """The mocks of the table."""
+    return {
+        "plummer": Case(Plummer(), Ball(np.zeros(3) * u.kpc, 10 * u.kpc), (0.1, 0.3, 0.6, 1.0, 1.5, 2.5), spherical=True),
+        "disc": Case(StaeckelDisc(), Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc), (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0, 13.0)),
+        "gaussian-bar": Case(GaussianBar(), Cylinder(r_out=6 * u.kpc, half_height=2 * u.kpc), (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)),
+        "ergodic-bar": Case(ErgodicBar(), Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc), (0.5, 1.0, 1.5, 2.0, 3.0)),
+    }
+
+
+def train_for(stars: Tracers, volume: Volume, seconds: float, preset: str, seed: int) -> tuple[Distribution, dict[str, float]]:
+    """Fit with as many steps as take about ``seconds`` of training; returns the fit, its steps and its wall time, set-up included."""
+    trial, trial_time = 2, 0.0
+    first = _timed_fit(stars, volume, preset, seed, trial)[1]
+    while trial_time < CALIBRATION_SHARE * seconds and trial < 200:
+        trial *= 3
+        trial_time = _timed_fit(stars, volume, preset, seed, trial)[1] - first
+    per_step = max(trial_time, 1e-3) / (trial - 2)
+    steps = max(10, round(seconds / per_step))
+    df, wall = _timed_fit(stars, volume, preset, seed, steps)
+    return df, {"steps": steps, "wall_s": wall, "setup_s": max(first - 2 * per_step, 0.0)}
+
+
+def _timed_fit(stars: Tracers, volume: Volume, preset: str, seed: int, steps: int) -> tuple[Distribution, float]:
+    overrides: dict[str, Any] = {"steps": steps}
+    if hasattr(PRESETS[preset], "warmup"):
+        overrides["warmup"] = min(PRESETS[preset].warmup, max(1, steps // 20))
+    start = time.perf_counter()
+    df = fit_distribution(stars, volume, preset=preset, seed=seed, **overrides)
+    return df, time.perf_counter() - start
+
+
+def known_density(name: str, case: Case, options: argparse.Namespace, preset: str) -> dict[str, Any]:
+    """One line of the table: a mock fitted and compared at fresh stars."""
+    mock = case.mock
+    stars = mock.tracers(options.stars, seed=options.seed)
+    df, facts = train_for(stars, case.volume, options.seconds, preset, options.seed)
+    x = mock.sample(TEST_STARS, np.random.default_rng(options.seed + 1000))
+    x = x[case.volume.contains(x[:, :3])]
+    truth, acceleration = mock.score(x), mock.acceleration(x)
+    log_f, model = df.evaluate(x)
+    scale = log_f - mock.log_density(x) - np.log(options.stars)
+    edges = np.asarray(case.edges)
+    result: dict[str, Any] = {
+        "part": name,
+        "estimator": df.estimator,
+        "stars": options.stars,
+        **facts,
+        "score_error": score_errors(x, model, truth),
+        "log_density_offset": float(np.median(scale)),
+        "radial_force": radial_forces(x, model, acceleration, edges, spherical=case.spherical, omega=mock.omega),
+        "target": {"score_error": 0.05, "radial_force": 0.03},
+    }
+    result["worst_radial_force"] = worst(result["radial_force"])
+    if mock.omega:
+        omega, error, residual = robust_slope(*rotation_terms(x, model, acceleration))
+        facts_omega = {"omega": omega, "omega_error": error, "omega_true": mock.omega, "omega_relative": omega / mock.omega - 1}
+        result.update(facts_omega, median_residual=residual)
+        result["target"]["omega_relative"] = 0.01
+    return result
+
+
+def annuli(options: argparse.Namespace) -> dict[str, Any]:
+    """Shared test-particle bar: Omega from the true potential, per annulus."""
+    with np.load(options.data / "testparticle_bar.npz") as data:
+        x = np.concatenate([data["pos"], data["vel"]], axis=1).astype(np.float64)
+        omega_true, angle = float(data["Omega_bar"]), float(data["bar_angle"])
+    if options.small:
+        x = x[np.random.default_rng(0).permutation(len(x))[: options.stars]]
+    stars = Tracers(x)
+    volume = Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
+    df, facts = train_for(stars, volume, options.seconds, options.preset, options.seed)
+    x = stars.within(volume).phase_space
+    x = x[np.random.default_rng(options.seed).permutation(len(x))[: 2 * TEST_STARS]]
+    score = df.evaluate(x)[1]
+    galaxy = ErgodicBar(BarredPotential(omega=omega_true), angle=angle)  # for its potential only
+    rest, turn = rotation_terms(x, score, galaxy.acceleration(x))
+    radius = np.hypot(x[:, 0], x[:, 1])
+    rows = []
+    for low, high, target in ((1, 3, 0.03), (2, 4, 0.03), (3, 5, 0.03), (4, 6, 0.06)):
+        inside = (radius > low) & (radius < high)
+        omega, error, residual = robust_slope(rest[inside], turn[inside])
+        row = {"low": low, "high": high, "n": int(inside.sum()), "omega": omega, "omega_error": error}
+        rows.append({**row, "relative": omega / omega_true - 1, "median_residual": residual, "target": target})
+    return {"part": "test-particles", "estimator": df.estimator, "stars": len(stars), **facts, "omega_true": omega_true, "annuli": rows}
+
+
+def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
+    """All estimators on the Plummer sphere at equal training time; then how soon score matching reaches the likelihood's error."""
+    case = cases()["plummer"]
+    stars = case.mock.tracers(options.stars, seed=options.seed)
+    x = case.mock.sample(TEST_STARS // 2, np.random.default_rng(options.seed + 1000))
+    x = x[case.volume.contains(x[:, :3])]
+    truth = case.mock.score(x)
+    rows: dict[str, Any] = {}
+    for name, presets in CONTENDERS.items():
+        preset = next((p for p in presets if p in PRESETS), None)
+        if preset is None:
+            rows[name] = {"missing": f"no preset {' or '.join(presets)}"}
+            continue
+        df, facts = train_for(stars, case.volume, options.seconds, preset, options.seed)
+        rows[name] = {"preset": preset, **facts, "score_error": score_errors(x, df.evaluate(x)[1], truth)}
+    result: dict[str, Any] = {"part": "side-by-side", "stars": options.stars, "seconds": options.seconds, "estimators": rows}
+    slowest = rows["likelihood"]
+    if "missing" not in slowest:
+        goal = slowest["score_error"]["all"]
+        budget, reached = options.seconds / 256, None
+        while reached is None and budget <= options.seconds:
+            df, facts = train_for(stars, case.volume, budget, "fast", options.seed)
+            error = score_errors(x, df.evaluate(x)[1], truth)["all"]
+            reached = budget if error <= goal else None
+            budget *= 2
+        result["equal_error"] = {"error": goal, "likelihood_s": options.seconds, "score_matching_s": reached, "target_ratio": 50}
+        if reached is not None:
+            result["equal_error"]["ratio_at_least"] = options.seconds / reached
+    return result
+
+
+def throughput(options: argparse.Namespace) -> dict[str, Any]:
+    """Wall time of 2^21 scores by the default estimator."""
+    case = cases()["disc"]
+    df, _ = _timed_fit(case.mock.tracers(20_000, seed=0), case.volume, options.preset, 0, 20)
+    n = 2**16 if options.small else 2**21
+    x = case.mock.sample(n, np.random.default_rng(0))
+    start = time.perf_counter()
+    df.evaluate(x)
+    wall = time.perf_counter() - start
+    return {"part": "throughput", "n": n, "wall_s": wall, "wall_s_of_2^21": wall * 2**21 / n, "target_s": 300}
+
+
+def _one_size(n: int, preset: str, steps: int, threads: int) -> dict[str, float]:
+    """Fit and evaluate n stars in a fresh process; its wall times and peak memory."""
+    torch.set_num_threads(threads)
+    case = cases()["disc"]
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    stars = case.mock.tracers(n, seed=0)
+    drawn = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    df, fit = _timed_fit(stars, case.volume, preset, 0, steps)
+    start = time.perf_counter()
+    df.evaluate(stars.phase_space)
+    facts = {"stars": n, "fit_s": fit, "scores_s": time.perf_counter() - start, "bare_mb": before, "with_stars_mb": drawn}
+    return {**facts, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "array_mb": n * 48 / 2**20}
+
+
+def scaling(options: argparse.Namespace) -> dict[str, Any]:
+    """Cost and memory against the number of stars, with a fixed number of training steps."""
+    sizes = (10_000, 30_000) if options.small else options.sizes
+    rows = []
+    for n in sizes:
+        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:  # a fresh process each: honest peak memory
+            rows.append(pool.submit(_one_size, n, options.preset, 50, options.threads).result())
+    return {"part": "scaling", "steps": 50, "sizes": rows}
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers were measured on, and how busy it was."""
+    load = os.getloadavg()
+    facts = {"python": platform.python_version(), "torch": torch.__version__, "threads": threads, "cpus": os.cpu_count()}
+    return {**facts, "processor": platform.processor() or platform.machine(), "load_1_5_15_min": [round(v, 2) for v in load]}
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print a result as text: a table where it has one."""
+    print(f"\n### {result['part']}")
+    for key, value in result.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            print(f"{key}:")
+            print("  " + " | ".join(value[0]))
+            for row in value:
+                print("  " + " | ".join(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
+        elif key != "part":
+            print(f"{key}: {value:.4g}" if isinstance(value, float) else f"{key}: {value}")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    """Run the parts asked for."""
+    parts = [*cases(), "test-particles", "side-by-side", "throughput", "scaling"]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(parts), help=f"comma-separated, of: {', '.join(parts)}")
+    parser.add_argument("--seconds", type=float, default=300.0, help="training time per fit")
+    parser.add_argument("--stars", type=int, default=131_072)
+    parser.add_argument("--preset", default="fast", choices=sorted(PRESETS))
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000], help="of the part scaling")
+    parser.add_argument("--small", action="store_true", help="16,384 stars and 5 s per fit: checks the script only")
+    parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
+    parser.add_argument("--out", type=Path, help="JSON file for the results")
+    options = parser.parse_args()
+    if options.small:
+        options.stars, options.seconds = 16_384, 5.0
+    chosen = options.parts.split(",")
+    unknown = sorted(set(chosen) - set(parts))
+    if unknown:
+        parser.error(f"unknown part {', '.join(unknown)}; choose from {', '.join(parts)}")
+    torch.set_num_threads(options.threads)
+    report: dict[str, Any] = {"before": machine(options.threads), "small": options.small, "results": []}
+    print(f"machine before: {report['before']}" + ("   (small mode: the numbers mean nothing)" if options.small else ""))
+    table = cases()
+    for part in chosen:
+        if part in table:
+            result = known_density(part, table[part], options, options.preset)
+        elif part == "test-particles" and not (options.data / "testparticle_bar.npz").is_file():
+            result = {"part": part, "skipped": f"no testparticle_bar.npz in {options.data.name}"}
+        else:
+            result = {"test-particles": annuli, "side-by-side": side_by_side, "throughput": throughput, "scaling": scaling}[part](options)
+        result["load_1_min"] = round(os.getloadavg()[0], 2)
+        report["results"].append(result)
+        show(result)
+        if options.out:
+            options.out.write_text(json.dumps(report, indent=1))
+    report["after"] = machine(options.threads)
+    print(f"\nmachine after: {report['after']}")
+    if options.out:
+        options.out.write_text(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
