@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .potential.fit import fit_potential
     from .potential.frame import RotatingFrame
     from .potential.model import PotentialModel
-    from .potential.moments import PatternSpeed, pattern_speed
+    from .potential.pattern import PatternSpeed, pattern_speed
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOME = {
     "Distribution": "distribution.base",
     "GlobalPotential": "potential.blended",
     "GradientSample": "distribution.gradients",
-    "PatternSpeed": "potential.moments",
+    "PatternSpeed": "potential.pattern",
     "PotentialModel": "potential.model",
     "RotatingFrame": "potential.frame",
     "Tracers": "catalogue.tracers",
@@ -45,7 +45,7 @@ _HOME = {
     "draw_gradients": "distribution.gradients",
     "fit_distribution": "distribution.fit",
     "fit_potential": "potential.fit",
-    "pattern_speed": "potential.moments",
+    "pattern_speed": "potential.pattern",
     "read_tracers": "catalogue.tracers",
     "read_truth": "catalogue.truth",
 }

@@ -1,0 +1,173 @@
+r"""The rotating frame: Omega, x0, v0, which of them are free, and what is identifiable.
+
+In a frame that rotates with Omega about an axis through x0 and moves with v0 (Kalda, Green & Ghosh 2023, equations 3-5)
+
+    u = Omega x (x - x0) + v0,    w = Omega x (v - v0).
+
+Stationarity determines Omega and c = v0 - Omega x x0 only: an offset of the axis and a velocity of the frame across it are the same
+thing, and the velocity along the axis goes together with a linear tilt of Phi. So x0 and v0 are never free together; the default holds
+both fixed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FrameError
+from ..units import ANGULAR_SPEED, LENGTH, VELOCITY, to_internal
+
+Array = NDArray[np.float64]
+
+COMPONENTS = tuple(f"{group}_{axis}" for group in ("omega", "x0", "v0") for axis in "xyz")
+_UNITS = {"omega": ANGULAR_SPEED, "x0": LENGTH, "v0": VELOCITY}
+
+
+class RotatingFrame:
+    """A rotating frame of reference, and which of its components a fit may change.
+
+    Parameters
+    ----------
+    omega : Quantity
+        Angular velocity: a scalar (about z) or a 3-vector; units of km/s/kpc or rad/Gyr.
+    x0 : Quantity, shape (3,), optional
+        A point of the rotation axis; the origin by default.
+    v0 : Quantity, shape (3,), optional
+        Velocity of the frame; zero by default.
+    free : tuple of str
+        Components fitted to the data: any of omega_x, omega_y, omega_z, and either x0_x, x0_y or v0_x, v0_y.
+    prior : mapping, optional
+        Component -> (mean, sigma) as Quantities: a Gaussian prior on a free component.
+
+    Raises
+    ------
+    FrameError
+        For an unknown component, a prior on a fixed one, or a combination that stars cannot identify.
+
+    References
+    ----------
+    Kalda, Green & Ghosh 2023, arXiv:2310.00040, equations 3-5.
+
+    Examples
+    --------
+    >>> import astropy.units as u
+    >>> RotatingFrame(omega=39 * u.km / u.s / u.kpc).omega[2]
+    <Quantity 39. km / (kpc s)>
+    """
+
+    def __init__(
+        self,
+        omega: u.Quantity = 0.0 * ANGULAR_SPEED,
+        x0: u.Quantity | None = None,
+        v0: u.Quantity | None = None,
+        *,
+        free: tuple[str, ...] = ("omega_z",),
+        prior: Mapping[str, tuple[u.Quantity, u.Quantity]] | None = None,
+    ) -> None:
+        values = to_internal(omega, ANGULAR_SPEED, "omega")
+        self.omega_vector: Array = np.array([0.0, 0.0, float(values)]) if values.ndim == 0 else np.array(values, dtype=float)
+        self.x0_vector: Array = np.zeros(3) if x0 is None else to_internal(x0, LENGTH, "x0")
+        self.v0_vector: Array = np.zeros(3) if v0 is None else to_internal(v0, VELOCITY, "v0")
+        for name, vector in (("omega", self.omega_vector), ("x0", self.x0_vector), ("v0", self.v0_vector)):
+            if vector.shape != (3,) or not np.isfinite(vector).all():
+                raise FrameError(f"{name} must be three finite numbers, found {vector.tolist()}")
+        self.free = tuple(free)
+        self.prior: dict[str, tuple[float, float]] = {}
+        for name, (mean, sigma) in dict(prior or {}).items():
+            if name not in self.free:
+                raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
+            unit = _UNITS[name.split("_")[0]]
+            self.prior[name] = (float(to_internal(mean, unit, f"prior mean of {name}")), float(to_internal(sigma, unit, f"prior sigma of {name}")))
+            if not self.prior[name][1] > 0:
+                raise FrameError(f"the prior sigma of {name} must be positive, found {sigma}")
+        self._check()
+
+    def _check(self) -> None:
+        unknown = [name for name in self.free if name not in COMPONENTS]
+        if unknown:
+            raise FrameError(f"unknown frame component {unknown[0]!r}; known are {', '.join(COMPONENTS)}")
+        x0_free = [n for n in self.free if n.startswith("x0")]
+        v0_free = [n for n in self.free if n.startswith("v0")]
+        if x0_free and v0_free:
+            raise FrameError(
+                f"{', '.join(x0_free)} and {', '.join(v0_free)} cannot both be free: stationarity determines only v0 - Omega x x0; hold one of them fixed"
+            )
+        for name, why in (("x0_z", "a shift of x0 along the axis changes nothing"), ("v0_z", "it is degenerate with a tilt of Phi")):
+            if name in self.free:
+                raise FrameError(f"{name} cannot be free: {why}")
+        if x0_free and not self.omega_vector.any() and "omega_z" not in self.free:
+            raise FrameError("x0 cannot be free in a frame that does not rotate: it has no effect there")
+
+    @property
+    def omega(self) -> u.Quantity:
+        """Angular velocity, shape (3,)."""
+        return self.omega_vector * ANGULAR_SPEED
+
+    @property
+    def x0(self) -> u.Quantity:
+        """A point of the rotation axis, shape (3,)."""
+        return self.x0_vector * LENGTH
+
+    @property
+    def v0(self) -> u.Quantity:
+        """Velocity of the frame, shape (3,)."""
+        return self.v0_vector * VELOCITY
+
+    @property
+    def is_lab(self) -> bool:
+        """True for a frame that neither rotates nor may start to."""
+        return not self.omega_vector.any() and not any(n.startswith("omega") for n in self.free)
+
+    def with_vectors(self, omega: Array, x0: Array | None = None, v0: Array | None = None) -> RotatingFrame:
+        """The same frame and freedoms with other numbers (internal units)."""
+        out = RotatingFrame(omega=np.asarray(omega) * ANGULAR_SPEED, free=())
+        out.x0_vector = self.x0_vector if x0 is None else np.asarray(x0, dtype=float)
+        out.v0_vector = self.v0_vector if v0 is None else np.asarray(v0, dtype=float)
+        out.free, out.prior = self.free, self.prior
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """Numbers in km/s/kpc, kpc and km/s, ready for JSON."""
+        return {
+            "omega": self.omega_vector.tolist(),
+            "x0": self.x0_vector.tolist(),
+            "v0": self.v0_vector.tolist(),
+            "free": list(self.free),
+            "prior": {k: list(v) for k, v in self.prior.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RotatingFrame:
+        """Inverse of `to_dict`."""
+        prior = {k: (v[0] * _UNITS[k.split("_")[0]], v[1] * _UNITS[k.split("_")[0]]) for k, v in values.get("prior", {}).items()}
+        return cls(
+            np.asarray(values["omega"]) * ANGULAR_SPEED,
+            np.asarray(values["x0"]) * LENGTH,
+            np.asarray(values["v0"]) * VELOCITY,
+            free=tuple(values.get("free", ())),
+            prior=prior,
+        )
+
+    def __repr__(self) -> str:
+        return f"<RotatingFrame: Omega = {self.omega_vector.tolist()} km/s/kpc, free: {', '.join(self.free) or 'nothing'}>"
+
+
+def stationarity_rate(points: Array, score: Array, gradient: Array, frame: RotatingFrame) -> Array:
+    """d ln f / dt seen in the frame, (u - v) . s_x + (grad Phi + w) . s_v, shape (n,), in km/s/kpc.
+
+    Parameters
+    ----------
+    points, score : (n, 6) arrays
+        Phase-space points and grad ln f (1/kpc, s/km).
+    gradient : (n, 3) array
+        grad Phi in (km/s)^2/kpc.
+    frame : RotatingFrame
+    """
+    x, v = points[:, :3], points[:, 3:]
+    drift = np.cross(frame.omega_vector, x - frame.x0_vector) + frame.v0_vector - v
+    kick = gradient + np.cross(frame.omega_vector, v - frame.v0_vector)
+    return np.sum(drift * score[:, :3] + kick * score[:, 3:], axis=1)

@@ -1,0 +1,335 @@
+r"""The pattern speed from the stars alone, by the continuity equation in the weak form: no potential, no distribution function.
+
+In the rotating frame the mean of any test function b(x) of compact support changes as d<b>/dt = < v . grad b > - Omega < d b/d phi >.
+
+**Disc.** b_k = g(z) h_k(R) e^{-i m phi}, h_k a smooth bump in an annulus. A pattern that turns with Omega and grows at the rate gamma has
+d<b>/dt = (gamma - i m Omega) <b> in the lab, so with B = sum b and D = sum v . grad b over the stars (weights 1/S for a selection)
+
+    gamma - i m Omega = D / B,     Omega = -Im(D/B) / m,     growth rate = Re(D/B):
+
+growth does not bias Omega. The bar is the run of annuli, about the strongest one, in which the m = 2 phase stays the same; the result is
+the mean over its annuli with an intrinsic scatter (random effects). The statistical error comes from a Poisson bootstrap of the stars, the
+systematic one from that scatter between radii (spirals, wobble, winding), and from m = 4 against m = 2.
+
+**Elsewhere** (a ball at the Sun's place, any volume off the axis) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
+(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, with the noise of E and its correlation with D taken out (`linear.Quadratic`). Even and
+odd subsets of the b_j give the systematic error; growth cannot be told from rotation there.
+
+References
+----------
+Tremaine & Weinberg 1984, ApJ 282, L5 (continuity); Dehnen, Semczuk & Schoenrich 2023, MNRAS 518, 2712 (the m = 2 phase method it is compared with).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import astropy.units as u
+import numpy as np
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+from ..catalogue.volumes import Cylinder, Volume
+from ..errors import AxisymmetryWarning, FitError
+from ..units import ANGULAR_SPEED, LENGTH
+from .moments import Progress, WeakForm
+from .weak_fit import angular_speeds
+
+if TYPE_CHECKING:
+    from ..catalogue.tracers import Tracers
+
+Array = NDArray[np.float64]
+
+MIN_STARS = 500
+_N_ANNULI = 14
+_SIGNIFICANCE = 5.0  # of the m = 2 amplitude in an annulus that counts
+_SAME_PHASE = np.radians(7.0)
+_CHUNK = 65536
+
+
+@dataclass(frozen=True)
+class PatternSpeed:
+    """A pattern speed with its errors.
+
+    Attributes
+    ----------
+    value, error : Quantity
+        Omega_z and its total error (statistical and systematic in quadrature), km/s/kpc.
+    statistical, systematic : Quantity
+        The two parts.
+    growth_rate : Quantity
+        d ln A_2 / dt of the pattern, 1/Gyr; NaN where it cannot be told from rotation.
+    by_radius : QTable
+        One row an annulus: R_lo, R_hi, omega, error, growth_rate, amplitude (A_2/A_0), significance, phase, in_pattern. Empty in a ball.
+    detected : bool
+        False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own angular speeds.
+    message : str
+        The verdict in one sentence.
+    """
+
+    value: u.Quantity
+    error: u.Quantity
+    statistical: u.Quantity
+    systematic: u.Quantity
+    growth_rate: u.Quantity
+    by_radius: QTable
+    detected: bool
+    message: str
+
+
+def pattern_speed(
+    tracers: Tracers, volume: Volume, *, n_bootstrap: int = 64, seed: int = 0, progress: Progress | None = None
+) -> PatternSpeed:
+    """Measure the pattern speed of the stars in a volume; linear in their number, seconds for a million.
+
+    Parameters
+    ----------
+    tracers : Tracers
+        Stars; ``weights`` (1 / selection function) are used where present.
+    volume : Volume
+        A `Cylinder` about the rotation axis, or a `Ball` anywhere.
+    n_bootstrap : int
+        Bootstrap samples for the statistical error.
+    seed : int
+        Of the bootstrap.
+    progress : callable, optional
+
+    Returns
+    -------
+    PatternSpeed
+
+    Raises
+    ------
+    VolumeError
+        If no star lies in the volume.
+    FitError
+        With fewer than 500 stars.
+
+    Warns
+    -----
+    AxisymmetryWarning
+        When no pattern stands out from the noise.
+    """
+    inside = tracers.within(volume)
+    if len(inside) < MIN_STARS:
+        raise FitError(f"{len(inside)} stars in the {volume.describe()}; a pattern speed needs at least {MIN_STARS}")
+    weights = None if inside.weights is None else np.asarray(inside.weights, dtype=float)
+    if isinstance(volume, Cylinder):
+        result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress)
+    else:
+        result = _elsewhere(inside.phase_space, volume, weights)
+    if not result.detected:
+        warnings.warn(AxisymmetryWarning(result.message), stacklevel=2)
+    return result
+
+
+def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
+    """Edges (n, 2) of half-overlapping annuli, narrower inside: equal steps in sqrt(R)."""
+    inner = max(volume.r_in, 0.02 * volume.r_out)
+    edges = np.linspace(np.sqrt(inner), np.sqrt(volume.r_out), n + 2) ** 2
+    return np.stack([edges[:-2], edges[2:]], axis=1)
+
+
+def _annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Array, Array, Array]:
+    """b (n, K, M), v . grad b (n, K, M), complex, and h_k (n, K): annuli K, azimuthal orders M."""
+    x, v = stars[:, :3], stars[:, 3:]
+    radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
+    v_r = (x[:, 0] * v[:, 0] + x[:, 1] * v[:, 1]) / radius
+    turning = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / radius**2
+    g = (1.0 - (x[:, 2] / volume.half_height) ** 2) ** 2
+    slope = -4.0 * x[:, 2] / volume.half_height**2 * (1.0 - (x[:, 2] / volume.half_height) ** 2)
+    if weights is not None:
+        g, slope = g * weights, slope * weights
+    t = np.clip((radius[:, None] - edges[:, 0]) / (edges[:, 1] - edges[:, 0]), 0.0, 1.0)
+    h = np.sin(np.pi * t) ** 2
+    dh = np.pi / (edges[:, 1] - edges[:, 0]) * np.sin(2.0 * np.pi * t)
+    profile = g[:, None] * h
+    moving = g[:, None] * dh * v_r[:, None] + (slope * v[:, 2])[:, None] * h
+    phase = (x[:, 0] - 1j * x[:, 1]) / radius
+    wave = np.stack([phase**m for m in orders], axis=1)
+    spin = np.stack([-1j * m * turning for m in orders], axis=1)
+    b = profile[:, :, None] * wave[:, None, :]
+    return b, moving[:, :, None] * wave[:, None, :] + b * spin[:, None, :], profile
+
+
+def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: int, seed: int, progress: Progress | None) -> PatternSpeed:
+    edges, orders = annuli(volume), (2, 4)
+    shape = (n_bootstrap + 1, len(edges), len(orders))
+    sums_b, sums_d = np.zeros(shape, dtype=complex), np.zeros(shape, dtype=complex)
+    total, power = np.zeros(len(edges)), np.zeros((len(edges), len(orders)))
+    rng = np.random.default_rng(seed)
+    for start in range(0, len(stars), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        b, d, profile = _annulus_sums(stars[part], volume, edges, orders, None if weights is None else weights[part])
+        draw = np.concatenate([np.ones((1, len(b))), rng.poisson(1.0, (n_bootstrap, len(b)))])
+        sums_b += np.tensordot(draw, b, axes=1)
+        sums_d += np.tensordot(draw, d, axes=1)
+        total += profile.sum(axis=0)
+        power += np.sum(np.abs(b) ** 2, axis=0)
+        if progress is not None:
+            progress("pattern speed", min(start + _CHUNK, len(stars)), len(stars), {})
+    rate = sums_d / np.where(sums_b == 0, 1.0, sums_b)
+    omega = -rate.imag / np.array(orders)
+    error = np.std(omega[1:], axis=0)
+    amplitude = np.abs(sums_b[0]) / np.maximum(total[:, None], 1e-300)
+    significance = np.abs(sums_b[0]) / np.sqrt(np.maximum(0.5 * power, 1e-300))
+    phase = -np.angle(sums_b[0, :, 0]) / 2.0
+    chosen = _bar_annuli(amplitude[:, 0], significance[:, 0], phase)
+    by_radius = QTable(
+        {
+            "R_lo": edges[:, 0] * LENGTH,
+            "R_hi": edges[:, 1] * LENGTH,
+            "omega": omega[0, :, 0] * ANGULAR_SPEED,
+            "error": error[:, 0] * ANGULAR_SPEED,
+            "growth_rate": (rate[0, :, 0].real * ANGULAR_SPEED).to(1 / u.Gyr),
+            "amplitude": amplitude[:, 0],
+            "significance": significance[:, 0],
+            "phase": phase * u.rad,
+            "in_pattern": chosen,
+        }
+    )
+    if not chosen.any():
+        return _nothing(stars, by_radius, f"no m = 2 pattern: its amplitude is below {_SIGNIFICANCE:g} sigma in every annulus")
+    values = omega[:, chosen, 0]
+    spread = np.maximum(error[chosen, 0], 1e-6)
+    statistical_variance = np.cov(values[1:], rowvar=False).reshape(values.shape[1], -1)
+    tau2 = _intrinsic_variance(values[0], spread)
+    weight = 1.0 / (spread**2 + tau2)
+    weight /= weight.sum()
+    value = float(weight @ values[0])
+    statistical = float(np.sqrt(weight @ statistical_variance @ weight))
+    # Neighbouring annuli overlap by half, so that the scatter averages down with half their number.
+    systematic = float(np.sqrt(tau2 * max(2.0 * np.sum(weight**2), 1.0 / max(len(weight), 1))))
+    four = chosen & (significance[:, 1] > _SIGNIFICANCE) & (error[:, 1] < 3.0 * np.max(error[chosen, 0]))
+    if four.any():
+        w4 = 1.0 / (error[four, 1] ** 2 + tau2)
+        offset = float(np.sum(w4 * omega[0, four, 1]) / np.sum(w4)) - value
+        noise2 = statistical**2 + 1.0 / np.sum(w4)
+        systematic = float(np.hypot(systematic, 0.5 * np.sqrt(max(offset**2 - noise2, 0.0))))
+    total_error = float(np.hypot(statistical, systematic))
+    growth = float(weight @ rate[0, chosen, 0].real)
+    low, high = edges[chosen, 0].min(), edges[chosen, 1].max()
+    if total_error > 0.5 * abs(value) and total_error > 0.3 * angular_speeds(stars)[1]:
+        return _nothing(stars, by_radius, f"an m = 2 asymmetry without a steady pattern: Omega = {value:.1f} +- {total_error:.1f} km/s/kpc")
+    return PatternSpeed(
+        value * ANGULAR_SPEED,
+        total_error * ANGULAR_SPEED,
+        statistical * ANGULAR_SPEED,
+        systematic * ANGULAR_SPEED,
+        (growth * ANGULAR_SPEED).to(1 / u.Gyr),
+        by_radius,
+        True,
+        f"a pattern between R = {low:.1f} and {high:.1f} kpc turns at {value:.1f} +- {total_error:.1f} km/s/kpc",
+    )
+
+
+def _bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[np.bool_]:
+    """The run of significant annuli about the most significant strong one in which the phase of m = 2 stays the same."""
+    chosen = np.zeros(len(amplitude), dtype=bool)
+    strong = significance > _SIGNIFICANCE
+    if not strong.any():
+        return chosen
+    peak_amplitude = amplitude[strong].max()
+    candidates = np.flatnonzero(strong & (amplitude > 0.7 * peak_amplitude))
+    peak = candidates[0]  # the innermost strong maximum: outer ones are spirals or rings
+    chosen[peak] = True
+    for step in (-1, 1):
+        k = peak + step
+        while 0 <= k < len(amplitude) and strong[k] and amplitude[k] > 0.3 * peak_amplitude:
+            turn = (phase[k] - phase[peak] + np.pi / 2) % np.pi - np.pi / 2
+            if abs(turn) > _SAME_PHASE:
+                break
+            chosen[k] = True
+            k += step
+    return chosen
+
+
+def _intrinsic_variance(values: Array, errors: Array) -> float:
+    """Variance of the values beyond their errors (DerSimonian & Laird 1986)."""
+    if len(values) < 2:
+        return 0.0
+    weight = 1.0 / errors**2
+    mean = np.sum(weight * values) / np.sum(weight)
+    excess = np.sum(weight * (values - mean) ** 2) - (len(values) - 1)
+    return float(max(excess / (np.sum(weight) - np.sum(weight**2) / np.sum(weight)), 0.0))
+
+
+def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
+    middle, width = angular_speeds(stars)
+    nan = np.nan * ANGULAR_SPEED
+    message = f"{reason}; the pattern speed is not determined (the stars themselves turn at {middle:.0f} +- {width:.0f} km/s/kpc)"
+    return PatternSpeed(middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, by_radius, False, message)
+
+
+def _elsewhere(stars: Array, volume: Volume, weights: Array | None) -> PatternSpeed:
+    """Continuity with polynomial bumps in a volume off the axis."""
+    weak = WeakForm(stars, volume, weights=weights)
+    j = weak.basis.size
+    d, e = np.zeros(j), np.zeros(j)
+    dd, de, ee = (np.zeros((j, j)) for _ in range(3))
+    for rows, turning in weak.residuals(0.0, None):
+        rows, turning = rows[:, :j], -turning[:, :j]
+        d, e = d + rows.sum(axis=0), e + turning.sum(axis=0)
+        dd, de, ee = dd + rows.T @ rows, de + rows.T @ turning, ee + turning.T @ turning
+    n = len(weak)
+    dd, de, ee = dd - np.outer(d, d) / n, de - np.outer(d, e) / n, ee - np.outer(e, e) / n
+    everything = np.ones(j, dtype=bool)
+    omega, statistical, detected = _profile(d, e, dd, de, ee, everything)
+    empty = QTable(names=("R_lo", "R_hi", "omega", "error", "growth_rate"))
+    if not detected:
+        return _nothing(stars, empty, f"no pattern stands out in the {volume.describe()}")
+    parts = [_profile(d, e, dd, de, ee, np.arange(j) % 2 == k) for k in (0, 1)]
+    usable = [(o, s) for o, s, ok in parts if ok]
+    systematic = float(np.sqrt(_intrinsic_variance(*(np.array(q) for q in zip(*usable, strict=True))) / 2.0)) if len(usable) > 1 else 0.0
+    error = float(np.hypot(statistical, systematic))
+    return PatternSpeed(
+        omega * ANGULAR_SPEED,
+        error * ANGULAR_SPEED,
+        statistical * ANGULAR_SPEED,
+        systematic * ANGULAR_SPEED,
+        np.nan / u.Gyr,
+        empty,
+        True,
+        f"a pattern in the {volume.describe()} turns at {omega:.1f} +- {error:.1f} km/s/kpc",
+    )
+
+
+def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[np.bool_]) -> tuple[float, float, bool]:
+    """Minimum of the profiled (D - Omega E)^T C(Omega)^-1 (D - Omega E), its error, and whether the signal stands out.
+
+    C(Omega) is the covariance of D - Omega E, so that noise in E does not bias Omega (continuously updated moments).
+    """
+    square = np.ix_(used, used)
+    d, e, dd, de, ee = d[used], e[used], dd[square], de[square], ee[square]
+
+    def solve(omega: float, right: Array) -> Array:
+        c = dd - omega * (de + de.T) + omega**2 * ee
+        scale = 1.0 / np.sqrt(np.diag(c))
+        inner = c * np.outer(scale, scale)
+        inner[np.diag_indices_from(inner)] += 1e-8
+        return (np.linalg.solve(inner, (right.T * scale).T).T * scale).T
+
+    def misfit(omega: float) -> float:
+        r = d - omega * e
+        return float(r @ solve(omega, r))
+
+    start = float(e @ solve(0.0, d) / (e @ solve(0.0, e)))
+    reach = 3.0 * abs(start) + 60.0
+    grid = np.linspace(start - reach, start + reach, 241)
+    values = np.array([misfit(o) for o in grid])
+    best = float(grid[np.argmin(values)])
+    from scipy.optimize import minimize_scalar
+
+    step = grid[1] - grid[0]
+    best = float(minimize_scalar(misfit, bounds=(best - step, best + step), method="bounded", options={"xatol": 1e-4}).x)
+    low = misfit(best)
+    curvature = (misfit(best + 0.2) - 2.0 * low + misfit(best - 0.2)) / 0.04
+    # Far from the truth the misfit levels off at the noise: the depth of the minimum is the significance of the pattern.
+    depth = float(np.min([values[0], values[-1]]) - low)
+    rows = max(len(d) - 1, 1)
+    inflation = max(low / rows, 1.0)
+    if curvature <= 0.0 or depth < _SIGNIFICANCE**2 * inflation:
+        return best, np.inf, False
+    return best, float(np.sqrt(2.0 * inflation / curvature)), True
