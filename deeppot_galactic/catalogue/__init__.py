@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .reading import read_tracers
-from .tracers import Tracers
+from .frames import galactocentric
+from .tracers import Tracers, read_tracers
 from .truth import Truth, demo_path, read_truth
 from .volumes import Ball, Cylinder, Volume
 
-__all__ = ["Ball", "Cylinder", "Tracers", "Truth", "Volume", "demo_path", "read_tracers", "read_truth"]
+__all__ = ["Ball", "Cylinder", "Tracers", "Truth", "Volume", "demo_path", "galactocentric", "read_tracers", "read_truth"]

@@ -1,31 +1,84 @@
-"""Reading catalogues from files."""
+"""Opening a catalogue file: which format it is, and one clear line where it cannot be read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from ..errors import CatalogueError
-from ..units import LENGTH, VELOCITY
-from .tracers import Tracers
+from .sources import FitsSource, Hdf5Source, Source, guarded
+from .text_sources import AsciiSource, CsvSource, NpzSource, ParquetSource, VotableSource
+
+SUFFIXES = {
+    ".fits": "fits",
+    ".fit": "fits",
+    ".fts": "fits",
+    ".ecsv": "ecsv",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".vot": "votable",
+    ".vo": "votable",
+    ".votable": "votable",
+    ".xml": "votable",
+    ".parquet": "parquet",
+    ".parq": "parquet",
+    ".pq": "parquet",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+    ".hdf": "hdf5",
+    ".npz": "npz",
+    ".txt": "ascii",
+    ".dat": "ascii",
+}
+"""Format by suffix; a trailing .gz or .bz2 is looked through."""
 
 
-def read_tracers(path: str | Path) -> Tracers:
-    """Read stars from ``path``: an ``.npz`` with ``pos`` and ``vel`` [kpc, km/s], or a table with x, y, z, vx, vy, vz."""
+def format_of(path: Path, stated: str | None) -> str:
+    """The format of a file by its suffix, or as stated."""
+    known = sorted(set(SUFFIXES.values()))
+    if stated is not None:
+        name = {"vot": "votable", "h5": "hdf5", "fit": "fits"}.get(stated.lower(), stated.lower())
+        if name not in known:
+            raise CatalogueError(f"unknown format {stated!r}: expected one of {', '.join(known)}")
+        return name
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in (".gz", ".bz2"):
+        suffixes.pop()
+    if not suffixes or suffixes[-1] not in SUFFIXES:
+        raise CatalogueError(f"{path}: the suffix does not tell the format; expected one of {' '.join(SUFFIXES)}, or state format=...")
+    return SUFFIXES[suffixes[-1]]
+
+
+@contextmanager
+def open_source(path: str | Path, *, format: str | None = None, table: str | int | None = None) -> Iterator[Source]:
+    """Open a file as a `Source`, closed at the end of the block; a file that cannot be read is one `CatalogueError`."""
     path = Path(path)
-    if not path.is_file():
-        raise CatalogueError(f"no such file: {path}")
-    if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as data:
-            missing = [key for key in ("pos", "vel") if key not in data]
-            if missing:
-                raise CatalogueError(f"{path} has no {' and no '.join(missing)}; it holds {', '.join(data.files)}")
-            pos, vel = data["pos"], data["vel"]
-        return Tracers.from_phase_space(pos * LENGTH, vel * VELOCITY, source=str(path))
-    from astropy.table import QTable
-
-    table = QTable.read(path, 1) if path.suffix == ".fits" else QTable.read(path)
-    pos = np.stack([table[name].to(LENGTH) for name in ("x", "y", "z")], axis=1)
-    vel = np.stack([table[name].to(VELOCITY) for name in ("vx", "vy", "vz")], axis=1)
-    return Tracers.from_phase_space(pos, vel, source=str(path))
+    try:
+        if path.is_dir():
+            raise CatalogueError(f"{path} is a folder, expected a table of stars")
+        if not path.is_file():
+            raise CatalogueError(f"no such file: {path}")
+    except OSError as error:
+        raise CatalogueError(f"{str(path)[:200]} cannot be opened: {error.strerror}") from None
+    kind = format_of(path, format)
+    if path.stat().st_size == 0:
+        raise CatalogueError(f"{path} is empty (0 bytes)")
+    if table is not None and kind not in ("fits", "hdf5"):
+        raise CatalogueError(f"{path}: only FITS and HDF5 files have named tables, found table = {table!r}")
+    openers: dict[str, Callable[[], Source]] = {
+        "fits": lambda: FitsSource(path, table),
+        "hdf5": lambda: Hdf5Source(path, table),
+        "csv": lambda: CsvSource(path),
+        "ecsv": lambda: CsvSource(path),
+        "parquet": lambda: ParquetSource(path),
+        "votable": lambda: VotableSource(path),
+        "npz": lambda: NpzSource(path),
+        "ascii": lambda: AsciiSource(path),
+    }
+    with guarded(path, kind):
+        source = openers[kind]()
+    try:
+        yield source
+    finally:
+        source.close()

@@ -1,12 +1,14 @@
 """Tracers: stars with complete phase-space coordinates, on which everything later stands.
 
 Each star is a point (x, v) of six numbers, a draw from the distribution function f(x, v) times the selection. Rows of
-``phase_space`` are (x, y, z, vx, vy, vz) in kpc and km/s. ``meta`` tells where the stars come from and how many each cut removed.
+``phase_space`` are (x, y, z, vx, vy, vz) in kpc and km/s. ``meta`` tells where the stars come from and how many each cut removed;
+``observations`` keeps what was measured on the sky, with its errors, where that is known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
@@ -15,12 +17,49 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
+from .settings import CatalogueSettings
+from .uncertainty import Observations, root_of
 from .volumes import Volume
 
 if TYPE_CHECKING:
-    from astropy.coordinates import Galactocentric
+    from astropy.coordinates import Galactocentric, SkyCoord
+    from astropy.table import QTable
+
+    from .selection import SelectionFunction
 
 Array = NDArray[np.float64]
+
+
+def read_tracers(path: str | Path, **options: Any) -> Tracers:
+    """Read stars from a file: FITS, ECSV, CSV, VOTable, Parquet or HDF5 table, or ``.npz`` with ``pos`` and ``vel`` [kpc, km/s].
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its suffix tells the format.
+    **options
+        Any field of `CatalogueSettings`: ``frame``, ``columns``, ``units``, ``ruwe_max``, ``distance_max``, ``where`` and so on.
+
+    Returns
+    -------
+    Tracers
+        ``meta`` holds the count of every cut, the columns and units used, the frame, and notes on every choice made.
+
+    Raises
+    ------
+    CatalogueError
+        With one line that names the file, column or cut at fault.
+
+    Examples
+    --------
+    >>> tracers = read_tracers("gaia.fits", where="phot_g_mean_mag < 14", distance_max=4)  # doctest: +SKIP
+    """
+    from .gaia import build_tracers
+    from .reading import open_source
+
+    settings = CatalogueSettings.make(options)
+    with open_source(path, format=settings.format, table=settings.table) as source:
+        return build_tracers(source, settings)
 
 
 class Tracers:
@@ -35,7 +74,11 @@ class Tracers:
     weights : array, shape (N,), optional
         Non-negative weight of each star.
     covariance : array, shape (N, 6, 6), optional
-        Error covariance of each row.
+        Error covariance of each row; where it is not given it follows from ``observations``.
+    observations : Observations, optional
+        What was measured, with errors.
+    ids : array of int, shape (N,), optional
+        source_id; -1 where unknown.
     meta : dict, optional
         Source and counts; must survive JSON.
     """
@@ -47,6 +90,8 @@ class Tracers:
         frame: Galactocentric | None = None,
         weights: ArrayLike | None = None,
         covariance: ArrayLike | None = None,
+        observations: Observations | None = None,
+        ids: NDArray[np.int64] | None = None,
         meta: dict[str, Any] | None = None,
     ) -> None:
         rows = np.array(phase_space, dtype=np.float64)
@@ -59,10 +104,56 @@ class Tracers:
         self._rows = rows
         self.frame = frame
         self.weights = _weights(weights, len(rows))
-        self.covariance = None if covariance is None else np.asarray(covariance, dtype=np.float64)
-        if self.covariance is not None and self.covariance.shape != (len(rows), 6, 6):
-            raise CatalogueError(f"the covariance must have shape ({len(rows)}, 6, 6), found {self.covariance.shape}")
+        self._covariance = _covariance(covariance, len(rows))
+        if (observations is not None and len(observations) != len(rows)) or (ids is not None and len(ids) != len(rows)):
+            raise CatalogueError(f"observations and ids must belong to the same {len(rows)} stars")
+        if observations is not None and frame is None:
+            raise CatalogueError("observations need the frame in which they were turned into phase space")
+        self.observations = observations
+        self.ids = ids
         self.meta = {} if meta is None else dict(meta)
+
+    @classmethod
+    def from_table(cls, table: Any, **options: Any) -> Tracers:
+        """Tracers from a table with Gaia's columns, or x, y, z, vx, vy, vz with units.
+
+        Parameters
+        ----------
+        table : Table, QTable, DataFrame, structured array or mapping of columns
+        **options
+            Any field of `CatalogueSettings`; see `read_tracers`.
+
+        Raises
+        ------
+        CatalogueError
+            With one line that names the column or cut at fault.
+        """
+        from .gaia import build_tracers
+        from .sources import MemorySource
+
+        return build_tracers(MemorySource(table), CatalogueSettings.make(options))
+
+    @classmethod
+    def from_skycoord(cls, coordinates: SkyCoord, *, frame: Any = None, weights: ArrayLike | None = None) -> Tracers:
+        """Tracers from a SkyCoord (or frame with data) that has distances, proper motions and radial velocities.
+
+        Parameters
+        ----------
+        coordinates : SkyCoord
+            Of N stars, in any frame astropy can take to `Galactocentric`; one that is Galactocentric already keeps its frame unless
+            another is given.
+        frame : Galactocentric, str or mapping, optional
+            Default astropy's "v4.0".
+        weights : array, optional
+
+        Raises
+        ------
+        CatalogueError
+            If the coordinates have no distance, proper motion or radial velocity.
+        """
+        from .skycoord import tracers_from_skycoord
+
+        return tracers_from_skycoord(coordinates, frame=frame, weights=weights)
 
     @classmethod
     def from_phase_space(
@@ -88,18 +179,22 @@ class Tracers:
         if len(x) != len(v):
             raise CatalogueError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
         rows = np.concatenate([x, v], axis=1)
-        good = np.isfinite(rows).all(axis=1)
-        meta = {
-            "source": source,
-            "n_read": len(rows),
-            "cuts": [{"name": "finite coordinates", "removed": int(np.sum(~good)), "left": int(np.sum(good))}],
-        }
-        if not good.any():
+        mask = np.asarray(getattr(pos, "mask", False)) | np.asarray(getattr(vel, "mask", False))
+        good = np.isfinite(rows).all(axis=1) & ~np.broadcast_to(mask, x.shape).any(axis=1)
+        left = int(np.count_nonzero(good))
+        if not left:
             raise CatalogueError(f"none of the {len(rows)} stars has six finite coordinates")
-        weights = _weights(weights, len(rows))
-        if covariance is not None:
-            covariance = np.asarray(covariance, dtype=np.float64)[good]
-        return cls(rows[good], frame=frame, weights=None if weights is None else weights[good], covariance=covariance, meta=meta)
+        cuts = [{"name": "finite coordinates", "removed": len(rows) - left, "left": left}]
+        meta = {"source": source, "kind": "phase space", "n_read": len(rows), "n_complete": left, "cuts": cuts, "notes": []}
+        values = _weights(weights, len(rows))
+        errors = _covariance(covariance, len(rows))
+        return cls(
+            rows[good],
+            frame=frame,
+            weights=None if values is None else values[good],
+            covariance=None if errors is None else errors[good],
+            meta=meta,
+        )
 
     @property
     def phase_space(self) -> Array:
@@ -122,6 +217,73 @@ class Tracers:
     def __repr__(self) -> str:
         return f"<Tracers: {len(self):,} stars from {self.meta.get('source', 'memory')}>"
 
+    @property
+    def covariance(self) -> Array | None:
+        """Error covariance of each row, shape (N, 6, 6) [kpc, km/s], to first order; None where errors are unknown."""
+        if self._covariance is None and self.observations is not None and self.frame is not None:
+            self._covariance = self.observations.covariance(self.frame)
+        return self._covariance
+
+    def covariances(self, *, method: str = "jacobian", n_draws: int = 512, seed: int = 0) -> tuple[u.Quantity, u.Quantity, u.Quantity]:
+        """The blocks of the covariance as Quantities: positions (N, 3, 3) [kpc2], positions with velocities [kpc km/s], velocities [km2/s2].
+
+        Parameters
+        ----------
+        method : "jacobian", "monte-carlo" or "auto"
+            First order, by drawing, or by drawing where the parallax error exceeds a tenth of the parallax.
+        n_draws, seed : int
+            Of the drawing.
+
+        Raises
+        ------
+        CatalogueError
+            If the errors are unknown.
+        """
+        if method != "jacobian" and self.observations is not None and self.frame is not None:
+            values = self.observations.covariance(self.frame, method=method, n_draws=n_draws, seed=seed)
+        else:
+            values = self._known_covariance()
+        return values[:, :3, :3] * LENGTH**2, values[:, :3, 3:] * (LENGTH * VELOCITY), values[:, 3:, 3:] * VELOCITY**2
+
+    @property
+    def errors(self) -> tuple[u.Quantity, u.Quantity]:
+        """Standard errors of positions and velocities, Quantity (N, 3) each."""
+        sigma = np.sqrt(np.diagonal(self._known_covariance(), axis1=1, axis2=2))
+        return sigma[:, :3] * LENGTH, sigma[:, 3:] * VELOCITY
+
+    def _known_covariance(self) -> Array:
+        values = self.covariance
+        if values is None:
+            raise CatalogueError(
+                "these tracers have no errors: they need the error columns of parallax (or distance), proper motions and velocity"
+            )
+        return values
+
+    def drawing(self) -> Callable[[np.random.Generator], Array]:
+        """A function that draws all stars anew from their errors: a generator in, phase space (N, 6) out.
+
+        From the observations where these are known (so that 1/parallax keeps its skewed errors), else from the covariance. A star
+        whose error is unknown stays in place.
+
+        Raises
+        ------
+        CatalogueError
+            If no errors are known.
+        """
+        if self.observations is not None and self.frame is not None:
+            draw, frame = self.observations.drawing(), self.frame
+            return lambda rng: draw(rng).phase_space(frame)
+        covariance = self._known_covariance()
+        known = np.isfinite(covariance).all(axis=(1, 2))
+        root = np.zeros_like(covariance)
+        root[known] = root_of(covariance[known])
+        return lambda rng: self._rows + np.einsum("nij,nj->ni", root, rng.standard_normal(self._rows.shape))
+
+    def redraw(self, seed: int | np.random.Generator = 0) -> Tracers:
+        """These stars with coordinates drawn anew from their errors, once."""
+        rows = self.drawing()(np.random.default_rng(seed))
+        return Tracers(rows, frame=self.frame, weights=self.weights, ids=self.ids, meta={**self.meta, "redrawn": True})
+
     def select(self, mask: ArrayLike, *, name: str | None = None) -> Tracers:
         """The stars where ``mask`` is true (or with the given indices); ``name`` records the selection as a cut."""
         index = np.asarray(mask)
@@ -138,7 +300,9 @@ class Tracers:
             rows,
             frame=self.frame,
             weights=None if self.weights is None else self.weights[index],
-            covariance=None if self.covariance is None else self.covariance[index],
+            covariance=None if self._covariance is None else self._covariance[index],
+            observations=None if self.observations is None else self.observations[index],
+            ids=None if self.ids is None else self.ids[index],
             meta=meta,
         )
 
@@ -155,6 +319,62 @@ class Tracers:
             raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {_extent(self._rows)}")
         return self.select(inside, name=volume.describe())
 
+    def weighted(self, selection: SelectionFunction) -> Tracers:
+        """Weights divided by the selection function, so that sums over the stars are sums over all of them; S = 0 is cut.
+
+        Raises
+        ------
+        CatalogueError
+            If no star lies where the selection is positive.
+        """
+        from .selection import divide_by
+
+        return divide_by(self, selection)
+
+    def relative_to(self, x0: u.Quantity, v0: u.Quantity) -> Tracers:
+        """The stars seen from a centre at ``x0`` moving with ``v0`` ((3,) Quantities): x - x0, v - v0. The sky is left behind."""
+        offset = np.concatenate([vectors(x0, LENGTH, "x0")[0], vectors(v0, VELOCITY, "v0")[0]])
+        record = {"x0_kpc": offset[:3].tolist(), "v0_km_s": offset[3:].tolist()}
+        return Tracers(
+            self._rows - offset, weights=self.weights, covariance=self.covariance, ids=self.ids, meta={**self.meta, "offset": record}
+        )
+
+    def to_table(self, *, errors: bool = False) -> QTable:
+        """x, y, z, vx, vy, vz with units, and source_id and weights where known; metadata as JSON. Every table reader opens it.
+
+        Parameters
+        ----------
+        errors : bool
+            Also the covariance (36 numbers a star) and the six standard errors.
+        """
+        from .writing import tracers_table
+
+        return tracers_table(self, errors=errors)
+
+    def to_sky(self) -> QTable:
+        """The stars as Gaia would list them: ra, dec, parallax, distance, pmra, pmdec, radial_velocity, computed from phase space.
+
+        Raises
+        ------
+        CatalogueError
+            If the tracers have no frame.
+        """
+        from .writing import sky_table
+
+        return sky_table(self)
+
+    def write(self, path: str | Path, *, errors: bool = False, overwrite: bool = False) -> Path:
+        """Write `to_table` as FITS, ECSV, VOTable, Parquet or HDF5, by the suffix; `read_tracers` gives the same stars back.
+
+        Raises
+        ------
+        CatalogueError
+            If the file exists and ``overwrite`` is false, or the suffix is none of these.
+        """
+        from .writing import write_table
+
+        return write_table(self.to_table(errors=errors), Path(path), overwrite=overwrite)
+
 
 def _weights(weights: ArrayLike | None, n: int) -> Array | None:
     if weights is None:
@@ -165,9 +385,17 @@ def _weights(weights: ArrayLike | None, n: int) -> Array | None:
     return values
 
 
+def _covariance(covariance: ArrayLike | None, n: int) -> Array | None:
+    if covariance is None:
+        return None
+    values = np.asarray(covariance, dtype=np.float64)
+    if values.shape != (n, 6, 6):
+        raise CatalogueError(f"the covariance must have shape ({n}, 6, 6), found {values.shape}")
+    return values
+
+
 def _extent(rows: Array) -> str:
-    radius = np.hypot(rows[:, 0], rows[:, 1])
-    parts: Iterable[str] = (
-        f"{name} from {v.min():.3g} to {v.max():.3g}" for name, v in (("R", radius), ("x", rows[:, 0]), ("z", rows[:, 2]))
-    )
-    return f"the stars have {', '.join(parts)} kpc" if len(rows) else "there are no stars at all"
+    if len(rows) == 0:
+        return "there are no stars at all"
+    parts = (f"{k} from {v.min():.3g} to {v.max():.3g}" for k, v in (("R", np.hypot(*rows[:, :2].T)), ("x", rows[:, 0]), ("z", rows[:, 2])))
+    return f"the stars have {', '.join(parts)} kpc"
