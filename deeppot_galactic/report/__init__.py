@@ -1,4 +1,6 @@
-"""Look at a run: numbers (`diagnostics`), pictures (`plots`, the only place that uses matplotlib) and a page that tells the story (`page`)."""
+"""Look at a run: numbers (`diagnostics`), pictures (`plots`, the only place that uses matplotlib) and a page
+that tells the story (`page`).
+"""
 
 from __future__ import annotations
 

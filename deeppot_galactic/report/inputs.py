@@ -17,7 +17,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import StoreError
+from ..errors import DeepPotError, StoreError
 from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY
 
 Array = NDArray[np.float64]
@@ -210,4 +210,27 @@ def _load_truth(run: RunFolder) -> Any:
         return read_truth(found)
     except ValueError as error:
         run.missing.append(f"the truth cannot be read: {error}")
+        return None
+
+
+def stars_and_sample(run: RunFolder, *, n: int = 2**17, seed: int = 0) -> tuple[Array, Array] | None:
+    """The stars (N, 6) of a run and a sample (M, 6) of the distribution fitted to them; None if it has no sampler or either is gone."""
+    files = sorted((run.path / "distribution").glob("*.safetensors"))
+    if run.points is None or len(files) != 1:
+        return None
+    from ..distribution.base import Distribution
+
+    try:
+        df = Distribution.load(files[0])
+        if not df.has_sampler:
+            return None
+        if run.points.meta.get("source") == "sampled":
+            from ..catalogue import read_tracers
+
+            catalogue = run.config.get("catalogue", {})
+            return read_tracers(catalogue["path"], **catalogue.get("options", {})).within(run.points.volume).phase_space, run.points.points
+        position, velocity = df.sample(n, seed=seed)
+        return run.points.points, np.hstack([position.to_value(LENGTH), velocity.to_value(VELOCITY)])
+    except (DeepPotError, KeyError) as error:
+        run.missing.append(f"no comparison of the stars with a sample of the fit: {error}")
         return None

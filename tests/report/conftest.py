@@ -154,8 +154,8 @@ def summary() -> dict[str, Any]:
         },
         "truth": {"omega": OMEGA, "omega_error": 0.1},
         "timings": {"catalogue": 1.2, "distribution": 241.0, "gradients": 3.1, "potential": 62.0, "report": 14.0},
-        "peak_memory_mb": 1450.0, "versions": {"deeppot_galactic": "0.1.0", "torch": "2.13.0", "numpy": "2.4.0"},
-        "seed": 0, "preset": "fast", "flags": [], "quick": False,
+        "peak_memory_mb": 1450.0, "versions": {"deeppot-galactic": "0.1.0", "torch": "2.13.0", "numpy": "2.4.0"},
+        "seed": 0, "preset": {"distribution": "fast", "potential": "fast"}, "flags": [], "quick": False,
         "history": {"distribution": history(6000, final=-46.0), "potential": history(3000, final=2.0)},
     }  # fmt: skip
 
@@ -165,7 +165,14 @@ def bar() -> SimpleNamespace:
     """Points with exact scores, the exact model and its truth."""
     volume = Cylinder()
     model = HarmonicModel(volume)
-    makers = {"draw": draw, "make_model": HarmonicModel, "make_truth": truth_of, "make_ball": Ball, "make_summary": summary}
+    makers = {
+        "draw": draw,
+        "make_model": HarmonicModel,
+        "make_truth": truth_of,
+        "make_ball": Ball,
+        "make_summary": summary,
+        "make_folder": make_folder,
+    }
     constants = {"omega": OMEGA, "sigma": SIGMA, "frequencies": FREQUENCIES}
     return SimpleNamespace(points=draw(60_000, volume), model=model, truth=truth_of(model), volume=volume, **makers, **constants)
 
@@ -173,7 +180,12 @@ def bar() -> SimpleNamespace:
 @pytest.fixture
 def run_folder(tmp_path: Path) -> Path:
     """The text files of a run folder (points, model and truth are handed over as objects)."""
-    folder = tmp_path / "run"
+    return make_folder(tmp_path)
+
+
+def make_folder(parent: Path) -> Path:
+    """The text files of a run."""
+    folder = parent / "run"
     folder.mkdir()
     (folder / "config.toml").write_text(CONFIG, encoding="utf-8")
     (folder / "summary.json").write_text(json.dumps(summary()), encoding="utf-8")

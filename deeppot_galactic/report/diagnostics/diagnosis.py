@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..inputs import Field, PointsLike, PotentialLike
-from .forces import Comparison, compare, negative_fraction
+from .forces import HEIGHT_RANGE, RADIAL_RANGE, Comparison, compare, negative_fraction
 from .rotation import RotationCurve, rotation_curve
 from .stationarity import Stationarity, coherent_rms, non_stationarity
 from .structure import BarExtent, HarmonicProfile, bar_extent, harmonic_profile
@@ -19,7 +19,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Region:
-    """The volume as the pictures need it: ``centre`` (3,), ``radius`` and ``half_height`` in kpc, ``whole_disc`` (circles about the origin lie in it)."""
+    """The volume as the pictures need it: ``centre`` (3,), ``radius`` and ``half_height`` in kpc, ``whole_disc``
+    (circles about the origin lie in it).
+    """
 
     centre: Array
     radius: float
@@ -126,13 +128,11 @@ class Diagnosis:
             "negative_density": self.negative,
         }
 
-    def error_range(self) -> tuple[float, float]:
-        """Radii (kpc) between which errors are quoted: 1 to 12 in a whole disc, everything in a smaller volume."""
-        from .forces import RADIAL_RANGE
-
-        if not self.region.whole_disc or self.region.radius < RADIAL_RANGE[0] * 2:
-            return 0.0, float("inf")
-        return RADIAL_RANGE
+    def error_range(self) -> tuple[float, float, float]:
+        """Where errors are quoted (r_min, r_max, z_max; kpc): 1 < R < 12, |z| < 1.5 in a whole disc, everywhere in another volume."""
+        if not self.region.whole_disc or self.region.radius < 2 * RADIAL_RANGE[0]:
+            return 0.0, float("inf"), float("inf")
+        return (*RADIAL_RANGE, HEIGHT_RANGE)
 
 
 def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any = None, *, seed: int = 0) -> Diagnosis:

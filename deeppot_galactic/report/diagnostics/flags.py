@@ -15,7 +15,9 @@ FEW_STARS = 50_000
 
 @dataclass(frozen=True)
 class Flag:
-    """``level`` is "warning" (do not trust without looking) or "note" (know this); ``title`` in a few words, ``text`` in a sentence or two."""
+    """``level`` is "warning" (do not trust without looking) or "note" (know this); ``title`` in a few words,
+    ``text`` in a sentence or two.
+    """
 
     level: str
     title: str
@@ -37,11 +39,11 @@ def find_flags(diagnosis: Diagnosis, summary: dict[str, Any] | None = None) -> l
     return sorted(found, key=lambda flag: flag.level != "warning")
 
 
-def number_of_stars(diagnosis: Diagnosis, summary: dict[str, Any]) -> int | None:
-    """Stars the distribution was fitted to, as far as known."""
-    given = summary.get("n_stars")
+def number_of_stars(diagnosis: Diagnosis, summary: dict[str, Any], points: Any = None) -> int | None:
+    """Stars the distribution was fitted to: as the run or the points say, else the number of points."""
+    given = summary.get("n_stars") or (getattr(points, "meta", None) or {}).get("n_stars")
     if given:
-        return int(given)
+        return round(float(given))
     return None if diagnosis.stars is None else len(diagnosis.stars)
 
 
@@ -62,7 +64,10 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
     flags = []
     weak = summary.get("pattern_speed") or {}
     if weak.get("detected") is False or (diagnosis.region.whole_disc and diagnosis.profile is not None and diagnosis.bar is None):
-        text = "No significant bar in these stars: an axisymmetric distribution turns into itself at any pattern speed, so Ω means nothing here."
+        text = (
+            "No significant bar in these stars: an axisymmetric distribution turns into itself at any pattern "
+            "speed, so Ω means nothing here."
+        )
         flags.append(Flag("warning", "Axisymmetric within the noise", text))
     value, error = weak.get("value"), weak.get("error")
     fit = diagnosis.omega
@@ -70,17 +75,26 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
         own = diagnosis.field.omega_error if diagnosis.field is not None else None
         sigma = float(np.hypot(error, 0.0 if own is None or not np.isfinite(own[2]) else own[2]))
         if abs(fit - value) > max(2 * sigma, 0.05 * abs(value)):
-            text = f"The fit has {fit:.1f}, the continuity equation alone {value:.1f} ± {error:.1f} km/s/kpc. One of them is biased; see Ω against radius."
+            text = (
+                f"The fit has {fit:.1f}, the continuity equation alone {value:.1f} ± {error:.1f} km/s/kpc. One of "
+                f"them is biased; see Ω against radius."
+            )
             flags.append(Flag("warning", "Two pattern speeds disagree", text))
     growth = weak.get("growth_rate")
     if growth is not None and value and abs(growth) > 0.1 * abs(value):
         word = "growing" if growth > 0 else "decaying"
-        text = f"The m = 2 pattern is {word} at {abs(growth):.1f} km/s/kpc (e-folding {977.8 / abs(growth):.0f} Myr): no frame makes it stationary."
+        text = (
+            f"The m = 2 pattern is {word} at {abs(growth):.1f} km/s/kpc (e-folding {977.8 / abs(growth):.0f} "
+            f"Myr): no frame makes it stationary."
+        )
         flags.append(Flag("warning", "The bar changes", text))
     coherent = diagnosis.coherent()
     if coherent is not None and np.all(np.isfinite(coherent)) and coherent[1] > 0 and coherent[0] > 0.5 * coherent[1]:
         share = coherent[0] / coherent[1]
-        text = f"Rotating with the fitted Ω leaves {share:.0%} of the coherent change of f that the lab frame sees; half or less is usual for a steady bar."
+        text = (
+            f"Rotating with the fitted Ω leaves {share:.0%} of the change of star density that the lab frame "
+            f"sees. A good fit of a steady bar leaves much less."
+        )
         flags.append(Flag("warning", "Not stationary in the rotating frame", text))
     return flags
 
@@ -88,14 +102,23 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
 def _potential(diagnosis: Diagnosis) -> list[Flag]:
     flags = []
     if diagnosis.negative is not None and diagnosis.negative > 0.02:
-        text = f"The density ∇²Φ/4πG is negative at {diagnosis.negative:.0%} of the stars. Second derivatives are the least certain part of the fit."
+        text = (
+            f"The density ∇²Φ/4πG is negative at {diagnosis.negative:.0%} of the stars. Second derivatives are "
+            f"the least certain part of the fit."
+        )
         flags.append(Flag("warning", "Negative matter density", text))
     error = None if diagnosis.forces is None else diagnosis.forces.summary(*diagnosis.error_range())
     if error is not None and error["median"] > 0.2:
-        text = f"The median error of the accelerations against the truth is {error['median']:.0%}; the published method reaches 20 % or better."
+        text = (
+            f"The median error of the accelerations against the truth is {error['median']:.0%}; the published "
+            f"method reaches 20 % or better."
+        )
         flags.append(Flag("warning", "Large force errors", text))
     if diagnosis.forces is None and diagnosis.field is not None:
-        text = "No true potential came with these stars, so the report cannot say how large the errors are; it can only show whether the fit is consistent."
+        text = (
+            "No true potential came with these stars, so the report cannot say how large the errors are; it can "
+            "only show whether the fit is consistent."
+        )
         flags.append(Flag("note", "No truth to compare with", text))
     return flags
 
@@ -120,7 +143,7 @@ def _scope(diagnosis: Diagnosis) -> list[Flag]:
     if diagnosis.field is None:
         return []
     region = diagnosis.region
-    where = f"R < {region.radius:g} kpc, |z| < {region.half_height:g} kpc"
+    where = f"at R < {region.radius:g} kpc, |z| < {region.half_height:g} kpc"
     if not region.whole_disc:
         where = f"within {region.radius:g} kpc of ({', '.join(f'{c:.1f}' for c in region.centre)}) kpc"
     text = f"The potential was learned {where}. Outside it goes over into a smooth analytic continuation that the stars do not constrain."

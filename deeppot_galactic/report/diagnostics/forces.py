@@ -16,6 +16,9 @@ Array = NDArray[np.float64]
 RADIAL_RANGE = (1.0, 12.0)
 """Galactocentric cylindrical radii (kpc) between which errors are quoted for a whole disc."""
 
+HEIGHT_RANGE = 1.5
+"""Height above the plane (kpc) within which they are quoted."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -38,19 +41,19 @@ class Comparison:
             difference, size = np.linalg.norm(difference, axis=1), np.linalg.norm(size, axis=1)
         return np.abs(difference) / np.abs(size)
 
-    def between(self, r_min: float, r_max: float) -> Comparison:
-        """Only the points with r_min < R < r_max (kpc)."""
-        keep = (self.radius > r_min) & (self.radius < r_max)
+    def between(self, r_min: float, r_max: float, z_max: float = np.inf) -> Comparison:
+        """Only the points with r_min < R < r_max and |z| < z_max (kpc)."""
+        keep = (self.radius > r_min) & (self.radius < r_max) & (np.abs(self.positions[:, 2]) < z_max)
         return Comparison(self.positions[keep], self.fit[keep], self.truth[keep])
 
-    def summary(self, r_min: float = RADIAL_RANGE[0], r_max: float = RADIAL_RANGE[1]) -> dict[str, float | int] | None:
-        """Median, 84 and 95 % points of the relative error at r_min < R < r_max, for ``summary.json``; None without points there."""
-        error = self.between(r_min, r_max).error
+    def summary(self, r_min: float = 0.0, r_max: float = np.inf, z_max: float = np.inf) -> dict[str, float | int] | None:
+        """Median, 84 and 95 % points of the relative error in a range (see `between`), for ``summary.json``; None without points there."""
+        error = self.between(r_min, r_max, z_max).error
         error = error[np.isfinite(error)]
         if len(error) == 0:
             return None
         median, p84, p95 = (float(value) for value in np.percentile(error, (50, 84, 95)))
-        return {"median": median, "p84": p84, "p95": p95, "n": len(error), "r_min": r_min, "r_max": r_max}
+        return {"median": median, "p84": p84, "p95": p95, "n": len(error)}
 
 
 def compare(positions: Array, fit: Array, truth: Array, inside: NDArray[np.bool_]) -> Comparison:

@@ -18,7 +18,9 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class RotationCurve:
-    """``radius`` (kpc), circular speed ``speed`` (km/s), ``omega`` and ``kappa`` (km/s/kpc): arrays (K,), NaN where the mean force points outwards."""
+    """``radius`` (kpc), circular speed ``speed`` (km/s), ``omega`` and ``kappa`` (km/s/kpc): arrays (K,), NaN where
+    the mean force points outwards.
+    """
 
     radius: Array
     speed: Array

@@ -11,7 +11,7 @@ If the model is right, S is close to a standard normal deviate: a map of S shows
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import xlogy
 
 from .structure import Map
@@ -19,8 +19,10 @@ from .structure import Map
 Array = NDArray[np.float64]
 
 
-def poisson_significance(data: Array, model: Array, alpha: float) -> Array:
-    """Signed significance (standard deviations) of ``data`` counts against ``alpha`` times ``model`` counts, same shapes; NaN where both are zero."""
+def poisson_significance(data: ArrayLike, model: ArrayLike, alpha: float) -> Array:
+    """Signed significance (standard deviations) of ``data`` counts against ``alpha`` times ``model`` counts, same
+    shapes; NaN where both are zero.
+    """
     data, model = np.asarray(data, dtype=np.float64), np.asarray(model, dtype=np.float64)
     both = np.where(data + model > 0, data + model, np.nan)
     likelihood = xlogy(data, (1 + alpha) / alpha * data / both) + xlogy(model, (1 + alpha) * model / both)

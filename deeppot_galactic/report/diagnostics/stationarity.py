@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from ...units import TIME
 from .structure import Map
@@ -83,16 +84,23 @@ def non_stationarity(
     return Stationarity(x[good], rotating[good], lab[good])
 
 
-def mean_map(first: Array, second: Array, values: Array, x_edges: Array, y_edges: Array, *, at_least: int = 8) -> Map:
-    """Mean of ``values`` (N,) per pixel, NaN where fewer than ``at_least`` points fall.
+def mean_map(
+    first: Array, second: Array, values: Array, x_edges: Array, y_edges: Array, *, smooth: float = 0.0, at_least: float = 8
+) -> Map:
+    """Mean of ``values`` (N,) around each pixel, NaN where fewer than ``at_least`` points contribute.
 
-    Values beyond 20 median absolute values are clipped so that a few wild scores do not paint their pixels.
+    With ``smooth`` > 0 the mean is weighted by a Gaussian of so many pixels, to which n_eff = 4 pi smooth^2 n points contribute at n
+    points per pixel. Values beyond 20 median absolute values are clipped so that a few wild scores do not paint their surroundings.
     """
     limit = 20 * np.median(np.abs(values)) if len(values) else 0.0
     clipped = np.clip(values, -limit, limit) if limit > 0 else values
     counts = np.histogram2d(first, second, bins=(x_edges, y_edges))[0]
     sums = np.histogram2d(first, second, bins=(x_edges, y_edges), weights=clipped)[0]
-    return Map(x_edges, y_edges, np.where(counts >= at_least, sums / np.maximum(counts, 1), np.nan))
+    contributing = counts
+    if smooth > 0:
+        counts, sums = (gaussian_filter(array, smooth, mode="constant") for array in (counts, sums))
+        contributing = 4 * np.pi * smooth**2 * counts
+    return Map(x_edges, y_edges, np.where(contributing >= at_least, sums / np.where(counts > 0, counts, 1), np.nan))
 
 
 def radial_percentiles(

@@ -36,7 +36,9 @@ class Map:
 
 @dataclass(frozen=True)
 class HarmonicProfile:
-    """Fourier strength against radius: ``radius`` (kpc), ``amplitude`` A_m/A_0, its ``error`` and noise ``floor``, ``phase`` (rad), ``count``."""
+    """Fourier strength against radius: ``radius`` (kpc), ``amplitude`` A_m/A_0, its ``error`` and noise ``floor``,
+    ``phase`` (rad), ``count``.
+    """
 
     radius: Array
     amplitude: Array
@@ -49,7 +51,9 @@ class HarmonicProfile:
 
 @dataclass(frozen=True)
 class BarExtent:
-    """A bar: ``length`` (semi-major axis, kpc), position ``angle`` (rad, modulo pi), peak ``strength`` A_2/A_0 and its radius ``peak_radius`` (kpc)."""
+    """A bar: ``length`` (semi-major axis, kpc), position ``angle`` (rad, modulo pi), peak ``strength`` A_2/A_0 and
+    its radius ``peak_radius`` (kpc).
+    """
 
     length: float
     angle: float
@@ -165,7 +169,8 @@ def surface_density(
 def midplane_profile(positions: Array, *, edges: Array, half_height: float, total: float | None = None) -> tuple[Array, Array, Array]:
     """Number density of stars near the plane against radius.
 
-    Counts in rings of |z| < ``half_height`` (kpc), divided by the volume of the ring, in stars per kpc^3, scaled to ``total`` stars when given.
+    Counts in rings of |z| < ``half_height`` (kpc), divided by the volume of the ring, in stars per kpc^3, scaled to
+    ``total`` stars when given.
 
     Returns
     -------

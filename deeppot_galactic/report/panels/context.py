@@ -1,0 +1,40 @@
+"""What the panels are drawn from, and the pixels of their maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..diagnostics import Diagnosis
+
+Array = NDArray[np.float64]
+Drawn = Iterator[tuple[str, str, str, str, Any]]
+"""Name, section, title, caption and figure of panels."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the panels are drawn from."""
+
+    d: Diagnosis
+    summary: dict[str, Any]
+    total: float | None
+    sample: tuple[Array, Array] | None
+    drawn: bool
+
+
+def pixel_edges(c: Context, bins: int, *, margin: float = 1.0) -> tuple[Array, Array]:
+    """Pixel borders of a face-on map."""
+    reach, centre = margin * c.d.region.radius, c.d.region.centre
+    return centre[0] + np.linspace(-reach, reach, bins + 1), centre[1] + np.linspace(-reach, reach, bins + 1)
+
+
+def plane_positions(x_edges: Array, y_edges: Array, height: float = 0.0) -> Array:
+    """Centres of the pixels of a plane z = ``height`` as positions (N, 3), x slowest."""
+    x, y = (0.5 * (edges[1:] + edges[:-1]) for edges in (x_edges, y_edges))
+    first, second = np.meshgrid(x, y, indexing="ij")
+    return np.column_stack([first.ravel(), second.ravel(), np.full(first.size, height)])
