@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogueError
+from .aliases import CORES
 from .cuts import log
 from .frames import frame_to_dict
 from .tracers import Tracers
@@ -102,26 +103,7 @@ def _nothing_left(reading: Reading) -> str:
 
 
 def _needed(reading: Reading) -> set[str]:
-    roles = (
-        "ra",
-        "dec",
-        "l",
-        "b",
-        "parallax",
-        "distance",
-        "pmra",
-        "pmdec",
-        "pml",
-        "pmb",
-        "radial_velocity",
-        "x",
-        "y",
-        "z",
-        "vx",
-        "vy",
-        "vz",
-    )
-    return {reading.columns.names[role] for role in roles if reading.has(role)}
+    return {reading.columns.names[role] for role in CORES if reading.has(role)}
 
 
 def _check_plausible(reading: Reading, rows: NDArray[np.float64], notes: list[str]) -> None:

@@ -15,95 +15,9 @@ from typing import Any
 import astropy.units as u
 
 from ..errors import CatalogueError
-from ..units import LENGTH, VELOCITY
+from ..units import LENGTH
+from .aliases import ALIASES, CORRELATIONS, DISTANCE_RANGES, IN_PARSEC, PHASE_SPACE, TARGETS, ZERO_POINT
 from .settings import CatalogueSettings
-
-MAS_YR = u.mas / u.yr
-
-ALIASES: dict[str, tuple[str, ...]] = {
-    "ra": ("ra", "ra_icrs", "_ra_icrs", "ra_deg", "ra_j2000", "raj2000", "_raj2000"),
-    "dec": ("dec", "de_icrs", "_de_icrs", "dec_icrs", "dec_deg", "dec_j2000", "dej2000", "_dej2000"),
-    "l": ("l", "glon", "gal_l", "_glon"),
-    "b": ("b", "glat", "gal_b", "_glat"),
-    "parallax": ("parallax", "plx", "parallax_mas"),
-    "distance": ("distance", "dist", "r_med_photogeo", "rpgeo", "r_med_geo", "rgeo"),
-    "pmra": ("pmra", "pm_ra", "pmra_cosdec", "pm_ra_cosdec"),
-    "pmdec": ("pmdec", "pmde", "pm_dec", "pm_de"),
-    "pml": ("pml", "pm_l", "pml_cosb", "pm_l_cosb", "pmglon"),
-    "pmb": ("pmb", "pm_b", "pmglat"),
-    "radial_velocity": ("radial_velocity", "dr3_radial_velocity", "dr2_radial_velocity", "rv", "vlos", "v_los", "vrad", "v_rad", "hrv"),
-    "ra_error": ("ra_error", "e_ra_icrs", "e_ra"),
-    "dec_error": ("dec_error", "e_de_icrs", "e_dec", "e_de"),
-    "l_error": ("l_error", "e_l", "e_glon"),
-    "b_error": ("b_error", "e_b", "e_glat"),
-    "parallax_error": ("parallax_error", "e_plx", "plx_error", "e_parallax"),
-    "distance_error": ("distance_error", "dist_error", "e_distance", "e_dist"),
-    "distance_low": ("r_lo_photogeo", "r_lo_geo"),
-    "distance_high": ("r_hi_photogeo", "r_hi_geo"),
-    "pmra_error": ("pmra_error", "e_pmra", "pm_ra_error"),
-    "pmdec_error": ("pmdec_error", "e_pmde", "e_pmdec", "pm_dec_error"),
-    "pml_error": ("pml_error", "e_pml"),
-    "pmb_error": ("pmb_error", "e_pmb"),
-    "radial_velocity_error": (
-        "radial_velocity_error",
-        "dr3_radial_velocity_error",
-        "dr2_radial_velocity_error",
-        "e_rv",
-        "rv_error",
-        "rv_err",
-        "vlos_error",
-        "e_vlos",
-        "v_los_error",
-    ),
-    "ra_dec_corr": ("ra_dec_corr", "radecor"),
-    "ra_parallax_corr": ("ra_parallax_corr", "raplxcor"),
-    "ra_pmra_corr": ("ra_pmra_corr", "rapmracor"),
-    "ra_pmdec_corr": ("ra_pmdec_corr", "rapmdecor"),
-    "dec_parallax_corr": ("dec_parallax_corr", "deplxcor"),
-    "dec_pmra_corr": ("dec_pmra_corr", "depmracor"),
-    "dec_pmdec_corr": ("dec_pmdec_corr", "depmdecor"),
-    "parallax_pmra_corr": ("parallax_pmra_corr", "plxpmracor"),
-    "parallax_pmdec_corr": ("parallax_pmdec_corr", "plxpmdecor"),
-    "pmra_pmdec_corr": ("pmra_pmdec_corr", "pmrapmdecor"),
-    "ruwe": ("ruwe",),
-    "parallax_over_error": ("parallax_over_error", "rplx"),
-    "source_id": ("source_id", "dr3_source_id", "gaiadr3_source_id", "gaia_source_id", "source"),
-    "phot_g_mean_mag": ("phot_g_mean_mag",),
-    "nu_eff_used_in_astrometry": ("nu_eff_used_in_astrometry",),
-    "pseudocolour": ("pseudocolour",),
-    "ecl_lat": ("ecl_lat",),
-    "astrometric_params_solved": ("astrometric_params_solved",),
-    **{name: (name, f"{name}_gc", f"{name}gc", f"{name}_gal") for name in ("x", "y", "z")},
-    **{f"v{name}": (f"v{name}", f"v_{name}", f"v{name}_gc", f"v{name}_gal") for name in "xyz"},
-    "weight": ("weights",),
-    "covariance": ("phase_space_covariance",),
-}
-"""Names under which each role is looked for, whatever the case of the letters; the first found is used."""
-
-CORRELATIONS = tuple(role for role in ALIASES if role.endswith("_corr"))
-PHASE_SPACE = ("x", "y", "z", "vx", "vy", "vz")
-ZERO_POINT = ("phot_g_mean_mag", "nu_eff_used_in_astrometry", "pseudocolour", "ecl_lat", "astrometric_params_solved")
-_BAILER_JONES = (
-    "r_med_photogeo",
-    "rpgeo",
-    "r_med_geo",
-    "rgeo",
-    "r_lo_photogeo",
-    "r_hi_photogeo",
-    "r_lo_geo",
-    "r_hi_geo",
-    "distance_gspphot",
-)
-_PAIRS = {"r_med_photogeo": ("r_lo_photogeo", "r_hi_photogeo"), "r_med_geo": ("r_lo_geo", "r_hi_geo")}
-
-TARGETS: dict[str, u.UnitBase] = {
-    **dict.fromkeys(("ra", "dec", "l", "b", "ecl_lat"), u.deg),
-    **dict.fromkeys(("ra_error", "dec_error", "l_error", "b_error", "parallax", "parallax_error"), u.mas),
-    **dict.fromkeys(("pmra", "pmdec", "pml", "pmb", "pmra_error", "pmdec_error", "pml_error", "pmb_error"), MAS_YR),
-    **dict.fromkeys(("radial_velocity", "radial_velocity_error", "vx", "vy", "vz"), VELOCITY),
-    **dict.fromkeys(("distance", "distance_error", "distance_low", "distance_high", "x", "y", "z"), LENGTH),
-}
-"""The unit each role is converted to; roles that are absent are pure numbers."""
 
 
 @dataclass(frozen=True)
@@ -232,7 +146,7 @@ def _sky_roles(names: dict[str, str], available: Mapping[str, Any], notes: list[
     if by_distance:
         if "parallax" in names:
             notes.append(f"the distance column {names['distance']} is used, not the parallax")
-        pair = _PAIRS.get(names["distance"].lower())
+        pair = DISTANCE_RANGES.get(names["distance"].lower())
         if "distance_error" in names:
             depth.append("distance_error")
         elif pair and all(name in available for name in pair):
@@ -254,7 +168,7 @@ def _unit(role: str, name: str, available: Mapping[str, Any], settings: Catalogu
     unit = _parse(stated, name)
     if unit is None:
         if LENGTH.is_equivalent(target) and role not in PHASE_SPACE:
-            if name.lower() not in _BAILER_JONES:
+            if name.lower() not in IN_PARSEC:
                 raise CatalogueError(
                     f"column {name!r} has no unit, and distances come in pc and in kpc; say which: units={{'{name}': 'kpc'}}"
                 )

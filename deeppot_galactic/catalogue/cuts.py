@@ -25,7 +25,7 @@ class Ledger:
         self.removed: dict[str, int] = {}
         self.counts: dict[str, int] = {}
 
-    def count(self, name: str, number: int) -> None:
+    def count(self, name: str, number: Any) -> None:
         """Add to one of the other counts, such as the negative parallaxes."""
         self.counts[name] = self.counts.get(name, 0) + int(number)
 

@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 DEFAULT_FRAME = "v4.0"
 """astropy's parameter set of 2020: 8.122 kpc, (12.9, 245.6, 7.78) km/s, 20.8 pc."""
 
-KAPPA = float((1.0 * u.kpc * u.mas / u.yr).to_value(VELOCITY, u.dimensionless_angles()))
+KAPPA = float(to_internal(1.0 * LENGTH * u.mas / u.yr, VELOCITY / u.rad, "kappa"))
 """Tangential velocity [km/s] at 1 kpc for a proper motion of 1 mas/yr."""
 
 _PARAMETERS = ("galcen_coord", "galcen_distance", "galcen_v_sun", "z_sun", "roll")
@@ -117,15 +117,20 @@ def resolve_frame(frame: Galactocentric | str | Mapping[str, Any] | None) -> Gal
 
 def frame_to_dict(frame: Galactocentric) -> dict[str, Any]:
     """The frame's parameters as numbers for JSON; `frame_from_dict` is the inverse, to the last bit."""
-    velocity = frame.galcen_v_sun.d_xyz if hasattr(frame.galcen_v_sun, "d_xyz") else frame.galcen_v_sun.xyz  # type: ignore[union-attr]
+    centre: Any = frame.galcen_coord
+    motion: Any = frame.galcen_v_sun
+    distance: Any = frame.galcen_distance
+    height: Any = frame.z_sun
+    roll: Any = frame.roll
+    velocity: Any = motion.d_xyz if hasattr(motion, "d_xyz") else motion.xyz
     return {
         "name": "galactocentric",
-        "galcen_ra_deg": float(frame.galcen_coord.ra.to_value(u.deg)),  # type: ignore[union-attr]
-        "galcen_dec_deg": float(frame.galcen_coord.dec.to_value(u.deg)),  # type: ignore[union-attr]
-        "galcen_distance_kpc": float(u.Quantity(frame.galcen_distance).to_value(LENGTH)),
+        "galcen_ra_deg": float(centre.ra.to_value(u.deg)),
+        "galcen_dec_deg": float(centre.dec.to_value(u.deg)),
+        "galcen_distance_kpc": float(to_internal(distance, LENGTH, "galcen_distance")),
         "galcen_v_sun_km_s": [float(v) for v in velocity.to_value(VELOCITY)],
-        "z_sun_pc": float(u.Quantity(frame.z_sun).to_value(u.pc)),
-        "roll_deg": float(u.Quantity(frame.roll).to_value(u.deg)),
+        "z_sun_pc": float(to_internal(height, u.pc, "z_sun")),
+        "roll_deg": float(to_internal(roll, u.deg, "roll")),
     }
 
 
@@ -192,35 +197,21 @@ def sky_basis(lon: Array, lat: Array) -> tuple[Array, Array, Array]:
     return np.stack([cd * ca, cd * sa, sd], -1), np.stack([-sa, ca, np.zeros_like(a)], -1), np.stack([-sd * ca, -sd * sa, cd], -1)
 
 
-def sky_to_phase_space(
-    lon: Array,
-    lat: Array,
-    distance: Array,
-    pm_lon: Array,
-    pm_lat: Array,
-    radial_velocity: Array,
-    frame: Galactocentric,
-    *,
-    sky: str = "icrs",
-) -> Array:
+def sky_to_phase_space(observed: Array, frame: Galactocentric, *, sky: str = "icrs") -> Array:
     """Phase space (N, 6) [kpc, km/s] from the sky.
 
     Parameters
     ----------
-    lon, lat : array (N,)
-        Degrees; right ascension and declination, or l and b if ``sky`` is "galactic".
-    distance : array (N,)
-        kpc.
-    pm_lon, pm_lat : array (N,)
-        mas/yr, the first including the cosine of the latitude.
-    radial_velocity : array (N,)
-        Heliocentric, km/s.
+    observed : array, shape (N, 6)
+        Longitude and latitude [deg] (right ascension and declination, or l and b if ``sky`` is "galactic"), distance [kpc], proper
+        motions [mas/yr] (the first including the cosine of the latitude), heliocentric radial velocity [km/s].
     frame : Galactocentric
     """
     to_frame = affine(frame, sky)
+    lon, lat, distance, pm_lon, pm_lat, radial_velocity = observed.T
     radial, east, north = sky_basis(lon, lat)
-    motion = radial * radial_velocity[:, None] + east * (KAPPA * distance * pm_lon)[:, None] + north * (KAPPA * distance * pm_lat)[:, None]
-    rows = np.empty((len(distance), 6))
+    motion = radial * radial_velocity[:, None] + (east * pm_lon[:, None] + north * pm_lat[:, None]) * (KAPPA * distance)[:, None]
+    rows = np.empty((len(observed), 6))
     rows[:, :3] = (radial * distance[:, None]) @ to_frame.rotation.T + to_frame.origin
     rows[:, 3:] = motion @ to_frame.rotation.T + to_frame.velocity
     return rows

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogueError
-from .columns import CORRELATIONS, PHASE_SPACE, TARGETS, Columns, find_columns
+from .aliases import CORRELATIONS, PHASE_SPACE, TARGETS
+from .columns import Columns, find_columns
 from .cuts import Ledger
 from .expressions import Expression
 from .frames import resolve_frame, rotate_sky, sky_to_phase_space
@@ -66,9 +67,9 @@ class Reading:
         if self.columns.kind == "sky":
             if settings.ruwe_max is not None and not self.has("ruwe"):
                 self.notes.append("no ruwe column: the cut on it is not applied")
-            if settings.parallax_over_error_min is not None and self.has("parallax") and not self.has("parallax_error"):
-                if not self.has("parallax_over_error"):
-                    self.notes.append("no parallax errors: the cut on parallax_over_error is not applied")
+            without = self.has("parallax") and not self.has("parallax_error") and not self.has("parallax_over_error")
+            if settings.parallax_over_error_min is not None and without:
+                self.notes.append("no parallax errors: the cut on parallax_over_error is not applied")
 
     def _frame(self) -> Galactocentric | None:
         stored = self.source.meta.get("frame")
@@ -166,9 +167,9 @@ def _sky(reading: Reading, keep: NDArray[np.bool_]) -> Part:
     ledger.apply(f"{columns.names['radial_velocity']} measured", keep, np.isfinite(radial))
     ledger.apply("position measured", keep, np.isfinite(lon) & np.isfinite(lat))
     ledger.apply("proper motion measured", keep, np.isfinite(pm_lon) & np.isfinite(pm_lat))
-    ledger.apply(f"{columns.names[depth_role]} measured", keep, np.isfinite(depth))
+    ledger.apply(f"{columns.names[depth_role]} measured", keep, np.asarray(np.isfinite(depth)))
     with np.errstate(all="ignore"):
-        ledger.apply(f"{columns.names[depth_role]} > 0", keep, depth > 0.0)
+        ledger.apply(f"{columns.names[depth_role]} > 0", keep, np.asarray(depth > 0.0))
         ledger.count("complete", np.count_nonzero(keep))
         distance = 1.0 / depth if by_parallax else depth
         errors = _errors(reading, place, motion, by_parallax)
@@ -179,7 +180,8 @@ def _sky(reading: Reading, keep: NDArray[np.bool_]) -> Part:
         lon[keep], lat[keep] = rotate_sky(lon[keep], lat[keep], "icrs" if place[0] == "ra" else "galactic", columns.sky)
     values = np.stack([lon, lat, depth, pm_lon, pm_lat, radial], axis=1)[keep]
     frame = reading.frame if reading.frame is not None else resolve_frame(None)
-    rows = sky_to_phase_space(values[:, 0], values[:, 1], distance[keep], *values[:, 3:].T, frame, sky=columns.sky)
+    observed = np.concatenate([values[:, :2], distance[keep, None], values[:, 3:]], axis=1)
+    rows = sky_to_phase_space(observed, frame, sky=columns.sky)
     depth_error = reading.has("parallax_error") if by_parallax else reading.has("distance_error") or reading.has("distance_low")
     if not (settings.keep_errors and depth_error and reading.has(*(f"{role}_error" for role in (*motion, "radial_velocity")))):
         return Part(rows)
@@ -197,10 +199,8 @@ def _check_angles(reading: Reading, place: tuple[str, str], lon: Array, lat: Arr
         outside = (values < low - 1e-9) | (values > high + 1e-9)
         if outside.any():
             name = reading.columns.names[role]
-            raise CatalogueError(
-                f"column {name!r} has {np.count_nonzero(outside)} values outside {low:g} to {high:g} deg (the first is {values[outside][0]:g});"
-                f" is its unit right? It was read as {reading.columns.units[role]}"
-            )
+            found = f"{np.count_nonzero(outside)} values outside {low:g} to {high:g} deg (the first is {values[outside][0]:g})"
+            raise CatalogueError(f"column {name!r} has {found}; it was read as {reading.columns.units[role]}: is that right?")
     if len(lon) and np.isfinite(lon).any():
         reading.largest_ra = max(reading.largest_ra, float(np.nanmax(np.abs(lon))))
 

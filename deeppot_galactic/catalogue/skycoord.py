@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import astropy.units as u
 import numpy as np
@@ -29,9 +29,9 @@ def tracers_from_skycoord(coordinates: Any, *, frame: Any = None, weights: Array
         raise CatalogueError("the coordinate frame holds no data")
     _check_complete(bare)
     already = isinstance(bare, Galactocentric) and frame is None
-    target = resolve_frame(bare) if already else resolve_frame(frame)
+    target = resolve_frame(cast(Any, bare)) if already else resolve_frame(frame)
     try:
-        moved = bare if already else bare.transform_to(target)
+        moved: Any = bare if already else bare.transform_to(target)
         pos = np.atleast_2d(moved.cartesian.xyz.to_value(LENGTH).T)
         vel = np.atleast_2d(moved.velocity.d_xyz.to_value(VELOCITY).T)
     except DeepPotError:
@@ -41,7 +41,7 @@ def tracers_from_skycoord(coordinates: Any, *, frame: Any = None, weights: Array
     if pos.ndim != 2:
         raise CatalogueError(f"the coordinates have shape {bare.shape}, expected one dimension")
     tracers = Tracers.from_phase_space(
-        np.asarray(pos) * LENGTH, np.asarray(vel) * VELOCITY, frame=target, weights=weights, source=f"SkyCoord ({bare.name})"
+        u.Quantity(pos, LENGTH), u.Quantity(vel, VELOCITY), frame=target, weights=weights, source=f"SkyCoord ({bare.name})"
     )
     tracers.meta |= {"kind": "sky", "frame": frame_to_dict(target)}
     return tracers

@@ -99,10 +99,10 @@ class MemorySource(Source):
         self.meta, self._columns = {}, {}
         if isinstance(table, np.ndarray) and table.dtype.names:
             columns: Mapping[str, Any] = {name: table[name] for name in table.dtype.names}
-        elif hasattr(table, "colnames") and hasattr(table, "itercols"):
+        elif not isinstance(table, np.ndarray) and hasattr(table, "colnames") and hasattr(table, "itercols"):
             columns = {name: table[name] for name in table.colnames}
             self.meta = own_meta(table.meta.get(META_KEY, table.meta.get(META_KEY.lower())))
-        elif hasattr(table, "columns") and hasattr(table, "to_numpy") and hasattr(table, "iloc"):
+        elif not isinstance(table, np.ndarray) and hasattr(table, "columns") and hasattr(table, "to_numpy") and hasattr(table, "iloc"):
             columns = {str(name): _from_pandas(table[name]) for name in table.columns}
         elif isinstance(table, Mapping):
             columns = {str(name): values if hasattr(values, "shape") else np.asarray(values) for name, values in table.items()}
@@ -144,7 +144,7 @@ class FitsSource(Source):
         from astropy.io import fits
 
         self.label, self.notes = str(path), []
-        self._hdus = fits.open(path, memmap=True)
+        self._hdus: Any = fits.open(path, memmap=True)
         try:
             self._open(table)
         except BaseException:
@@ -170,8 +170,9 @@ class FitsSource(Source):
                 raise CatalogueError(f"{self.label} has no table {table!r}; it has {', '.join(names)}") from None
             if not isinstance(self._hdu, kinds):
                 raise CatalogueError(f"{self.label}: {table!r} is not a table; the tables are {', '.join(names)}")
-        self.units = {column.name: column.unit for column in self._hdu.columns}
-        self._null = {column.name: column.null for column in self._hdu.columns if column.null not in (None, "")}
+        columns: Any = self._hdu.columns
+        self.units = {str(column.name): column.unit for column in columns}
+        self._null = {column.name: column.null for column in columns if column.null not in (None, "")}
         header = self._hdu.header
         self.meta = own_meta(header.get(META_KEY))
 

@@ -225,7 +225,7 @@ class Tracers:
         return self._covariance
 
     def covariances(self, *, method: str = "jacobian", n_draws: int = 512, seed: int = 0) -> tuple[u.Quantity, u.Quantity, u.Quantity]:
-        """The blocks of the covariance as Quantities: positions (N, 3, 3) [kpc2], positions with velocities [kpc km/s], velocities [km2/s2].
+        """The blocks of the covariance, Quantity (N, 3, 3) each: positions, positions with velocities, velocities.
 
         Parameters
         ----------
@@ -243,13 +243,14 @@ class Tracers:
             values = self.observations.covariance(self.frame, method=method, n_draws=n_draws, seed=seed)
         else:
             values = self._known_covariance()
-        return values[:, :3, :3] * LENGTH**2, values[:, :3, 3:] * (LENGTH * VELOCITY), values[:, 3:, 3:] * VELOCITY**2
+        place, mixed, motion = values[:, :3, :3], values[:, :3, 3:], values[:, 3:, 3:]
+        return u.Quantity(place, LENGTH**2), u.Quantity(mixed, LENGTH * VELOCITY), u.Quantity(motion, VELOCITY**2)
 
     @property
     def errors(self) -> tuple[u.Quantity, u.Quantity]:
         """Standard errors of positions and velocities, Quantity (N, 3) each."""
         sigma = np.sqrt(np.diagonal(self._known_covariance(), axis1=1, axis2=2))
-        return sigma[:, :3] * LENGTH, sigma[:, 3:] * VELOCITY
+        return u.Quantity(sigma[:, :3], LENGTH), u.Quantity(sigma[:, 3:], VELOCITY)
 
     def _known_covariance(self) -> Array:
         values = self.covariance
@@ -319,17 +320,17 @@ class Tracers:
             raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {_extent(self._rows)}")
         return self.select(inside, name=volume.describe())
 
-    def weighted(self, selection: SelectionFunction) -> Tracers:
-        """Weights divided by the selection function, so that sums over the stars are sums over all of them; S = 0 is cut.
+    def weighted(self, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
+        """Weights divided by the selection function S, so that sums over the stars are sums over all of them; S < ``least`` is cut.
 
         Raises
         ------
         CatalogueError
-            If no star lies where the selection is positive.
+            If no star lies where S is at least that.
         """
         from .selection import divide_by
 
-        return divide_by(self, selection)
+        return divide_by(self, selection, least=least)
 
     def relative_to(self, x0: u.Quantity, v0: u.Quantity) -> Tracers:
         """The stars seen from a centre at ``x0`` moving with ``v0`` ((3,) Quantities): x - x0, v - v0. The sky is left behind."""

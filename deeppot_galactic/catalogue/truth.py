@@ -114,7 +114,7 @@ def _from_npz(path: Path) -> Truth | None:
     if "Omega_bar" not in found and "truth_pos" not in found:
         return None
 
-    def array(key: str) -> Array | None:
+    def array(key: str) -> Any:
         return np.asarray(found[key], dtype=np.float64) if key in found else None
 
     density = array("truth_rho")
@@ -146,7 +146,8 @@ def _from_fits(path: Path) -> Truth | None:
     from astropy.io import fits
 
     try:
-        with fits.open(path, memmap=False) as hdus:
+        opened: Any = fits.open(path, memmap=False)
+        with opened as hdus:
             names = [hdu.name for hdu in hdus]
             if not any(name.startswith("TRUTH_") for name in names):
                 return None

@@ -7,8 +7,8 @@ The observables are :math:`o = (\alpha^*, \delta, \varpi\ \mathrm{or}\ d, \mu_{\
 
 J follows from :math:`\partial\hat r = \hat e_\alpha d\alpha^* + \hat e_\delta d\delta`,
 :math:`\partial\hat e_\alpha = (\tan\delta\,\hat e_\delta - \hat r)\, d\alpha^*`,
-:math:`\partial\hat e_\delta = -\tan\delta\,\hat e_\alpha d\alpha^* - \hat r d\delta` and :math:`dd = -d\varpi / \varpi^2`. To first order in
-:math:`\sigma_\varpi/\varpi`; where that ratio is not small, `Observations.covariance` with ``method="monte-carlo"`` draws instead.
+:math:`\partial\hat e_\delta = -\tan\delta\,\hat e_\alpha d\alpha^* - \hat r d\delta` and :math:`dd = -d\varpi / \varpi^2`. This is
+the first order in :math:`\sigma_\varpi/\varpi`; where that is not small, ``method="monte-carlo"`` draws instead.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ class Observations:
 
     def phase_space(self, frame: Galactocentric) -> Array:
         """(x, y, z, vx, vy, vz) of the measured values, shape (N, 6) [kpc, km/s]."""
-        lon, lat, _, pm_lon, pm_lat, radial = self.values.T
-        return sky_to_phase_space(lon, lat, self.distance, pm_lon, pm_lat, radial, frame, sky=self.sky)
+        observed = self.values.copy()
+        observed[:, 2] = self.distance
+        return sky_to_phase_space(observed, frame, sky=self.sky)
 
     def observed_covariance(self) -> Array:
         """Covariance of the observables, shape (N, 6, 6), angles in mas."""

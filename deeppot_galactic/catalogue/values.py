@@ -26,7 +26,7 @@ def mask_of(column: Any) -> NDArray[np.bool_]:
     if mask is None or mask is np.ma.nomask:
         return np.zeros(np.shape(column)[:1], dtype=bool)
     mask = np.broadcast_to(np.asarray(mask, dtype=bool), np.shape(column))
-    return mask if mask.ndim == 1 else mask.reshape(len(mask), -1).any(axis=1)
+    return mask if mask.ndim == 1 else np.asarray(mask.reshape(len(mask), -1).any(axis=1))
 
 
 def bare(column: Any) -> NDArray[Any]:
@@ -90,7 +90,8 @@ def factor(unit: u.UnitBase | None, target: u.UnitBase | None) -> float:
     """What to multiply by to go from ``unit`` to ``target``."""
     if unit is None or target is None or unit == target:
         return 1.0
-    return float(unit.to(target, equivalencies=u.dimensionless_angles()))
+    scale: Any = unit.to(target, equivalencies=u.dimensionless_angles())
+    return float(scale)
 
 
 def identifiers(column: Any) -> tuple[NDArray[np.int64] | None, str]:

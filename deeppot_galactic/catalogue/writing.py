@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -38,7 +38,7 @@ def tracers_table(tracers: Tracers, *, errors: bool = False) -> QTable:
     """See `Tracers.to_table`."""
     from astropy.table import QTable
 
-    table = QTable()
+    table: Any = QTable()
     if tracers.ids is not None:
         table["source_id"] = tracers.ids
         table["source_id"].info.description = "Gaia source identifier, -1 where unknown"
@@ -78,7 +78,7 @@ def sky_table(tracers: Tracers) -> QTable:
         "pmdec": sky[:, 4] * u.mas / u.yr,
         "radial_velocity": sky[:, 5] * VELOCITY,
     }
-    table = QTable(columns) if tracers.ids is None else QTable({"source_id": tracers.ids, **columns})
+    table: Any = QTable(columns) if tracers.ids is None else QTable({"source_id": tracers.ids, **columns})
     table.meta[META_KEY] = _record(tracers)
     return table
 
@@ -108,11 +108,12 @@ def write_table(table: QTable, path: Path, *, overwrite: bool = False) -> Path:
     return path
 
 
-def _write_votable(table: QTable, path: Path) -> None:
+def _write_votable(table: Any, path: Path) -> None:
     from astropy.io import votable
+    from astropy.io.votable.tree import Info
     from astropy.table import Table
 
     document = votable.from_table(Table(table))
     inner = next(iter(document.iter_tables()))
-    inner.infos.append(votable.tree.Info(name=META_KEY, value=table.meta[META_KEY]))
+    inner.infos.append(Info(name=META_KEY, value=table.meta[META_KEY]))
     votable.writeto(document, str(path))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingPackageError
-from .columns import ZERO_POINT
+from .aliases import ZERO_POINT
 
 if TYPE_CHECKING:
     from .gaia import Reading
@@ -33,7 +33,7 @@ class ZeroPoint:
                 from zero_point import zpt  # type: ignore[import-not-found]
             except ImportError:
                 raise MissingPackageError(
-                    "zero_point = true needs the package gaiadr3-zeropoint: pip install gaiadr3-zeropoint; or give a constant, e.g. zero_point = -0.017"
+                    "zero_point = true needs another package: pip install gaiadr3-zeropoint; or give a constant, e.g. zero_point = -0.017"
                 ) from None
             zpt.load_tables()
             self._model = zpt

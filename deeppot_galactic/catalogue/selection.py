@@ -1,0 +1,255 @@
+r"""The selection function S(x): which fraction of the stars at x made it into the catalogue.
+
+The catalogue samples f S, not f. With S known, the score is :math:`\nabla \ln f = \nabla \ln (f S) - \nabla \ln S` (velocities are
+untouched), and every sum over stars becomes one over all stars with weights 1/S. Both need S > 0: where it is small the few stars
+there stand for many, so stars with S below a threshold are cut, and the cut is counted.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import CatalogueError
+from ..units import LENGTH, to_internal
+from .frames import affine, resolve_frame
+from .healpix import interpolation, nested_to_ring, nside_of, pixel_of
+from .volumes import positions, smoother_step
+
+if TYPE_CHECKING:
+    from astropy.coordinates import Galactocentric
+
+    from .tracers import Tracers
+
+Array = NDArray[np.float64]
+
+
+class SelectionFunction(ABC):
+    """S(x), between 0 and 1; build one with `from_callable`, `from_healpix`, `from_counts` or `from_distance_limit`."""
+
+    step = 0.01
+    """Half the interval [kpc] over which the gradient is taken."""
+
+    @abstractmethod
+    def _evaluate(self, x: Array) -> Array:
+        """S at (N, 3) kpc."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """One line for people."""
+
+    def __call__(self, x: ArrayLike | u.Quantity) -> Array:
+        """S at positions (N, 3) in kpc (or Quantity), shape (N,).
+
+        Raises
+        ------
+        CatalogueError
+            If the function returns anything but numbers between 0 and 1.
+        """
+        points = positions(x)
+        values = np.asarray(self._evaluate(points), dtype=np.float64)
+        if values.shape != (len(points),):
+            raise CatalogueError(f"the selection function returned shape {values.shape}, expected ({len(points)},)")
+        wrong = ~((values >= 0.0) & (values <= 1.0 + 1e-9))
+        if wrong.any():
+            raise CatalogueError(f"the selection function must lie between 0 and 1, found {values[wrong][0]} at {points[wrong][0]} kpc")
+        return np.minimum(values, 1.0)
+
+    def log_gradient(self, x: ArrayLike | u.Quantity) -> Array:
+        """grad ln S at positions (N, 3), shape (N, 3) [1/kpc]; zero where S = 0, where it has no meaning."""
+        points = positions(x)
+        value = self(points)
+        gradient = np.empty_like(points)
+        for axis in range(3):
+            shift = np.zeros(3)
+            shift[axis] = self.step
+            gradient[:, axis] = (self(points + shift) - self(points - shift)) / (2.0 * self.step)
+        return gradient / np.where(value > 0.0, value, np.inf)[:, None]
+
+    @staticmethod
+    def from_callable(
+        function: Callable[[Array], ArrayLike], *, log_gradient: Callable[[Array], ArrayLike] | None = None, step: u.Quantity = 0.01 * u.kpc
+    ) -> SelectionFunction:
+        """S from a function of positions (N, 3) in galactocentric kpc; its ``log_gradient`` by central differences unless given."""
+        return CallableSelection(function, log_gradient, float(to_internal(step, LENGTH, "step")))
+
+    @staticmethod
+    def from_healpix(
+        table: ArrayLike, distances: u.Quantity, *, frame: Any = None, sky: str = "galactic", order: str = "ring"
+    ) -> SelectionFunction:
+        """S from a table over HEALPix pixels and distances from the Sun, interpolated linearly in both.
+
+        Parameters
+        ----------
+        table : array, shape (12 nside^2, K)
+            Between 0 and 1.
+        distances : Quantity, shape (K,)
+            Increasing. Below the first the first value holds; beyond the last, S = 0.
+        frame : Galactocentric, str or mapping, optional
+            Where the Sun is.
+        sky : "galactic" or "icrs"
+            Coordinates of the map.
+        order : "ring" or "nested"
+        """
+        return TableSelection(table, distances, frame, sky, order)
+
+    @staticmethod
+    def from_counts(
+        selected: Tracers, parent: Tracers, *, distance_edges: u.Quantity, nside: int = 4, sky: str = "galactic"
+    ) -> SelectionFunction:
+        """An empirical completeness map: stars of ``parent`` that are also in ``selected``, by pixel and distance.
+
+        (k + 1) / (n + 2) for k of n stars, the mean of the posterior for a uniform prior; S = 0 where the parent has none.
+
+        Raises
+        ------
+        CatalogueError
+            If a cell has more selected stars than parents (beyond counting noise there must be none), or there is no frame.
+        """
+        if parent.frame is None:
+            raise CatalogueError("a completeness map needs tracers with a Galactocentric frame, so that the Sun has a place")
+        edges = _increasing(distance_edges, "distance_edges", 2)
+        counts = []
+        for tracers in (selected, parent):
+            lon, lat, distance = _sky_of(tracers.phase_space[:, :3], parent.frame, sky)
+            cell = pixel_of(nside, lon, lat) * (len(edges) - 1) + np.searchsorted(edges, distance, side="right") - 1
+            inside = (distance >= edges[0]) & (distance < edges[-1])
+            counts.append(np.bincount(cell[inside], minlength=12 * nside**2 * (len(edges) - 1)).reshape(12 * nside**2, -1))
+        k, n = counts
+        if np.any(k > n):
+            raise CatalogueError(
+                f"{np.count_nonzero(k > n)} cells hold more selected stars than parents; the first must be a subset of the second"
+            )
+        table = np.where(n > 0, (k + 1.0) / (n + 2.0), 0.0)
+        return TableSelection(table, 0.5 * (edges[:-1] + edges[1:]) * LENGTH, parent.frame, sky, "ring")
+
+    @staticmethod
+    def from_distance_limit(
+        limits: u.Quantity, *, frame: Any = None, sky: str = "galactic", order: str = "ring", taper: float = 0.1
+    ) -> SelectionFunction:
+        """S = 1 out to a limiting distance per HEALPix pixel (interpolated), falling to 0 over its last fraction ``taper``."""
+        return DistanceLimit(limits, frame, sky, order, taper)
+
+
+class CallableSelection(SelectionFunction):
+    """S from a user's function."""
+
+    def __init__(self, function: Callable[[Array], ArrayLike], gradient: Callable[[Array], ArrayLike] | None, step: float) -> None:
+        if not callable(function):
+            raise CatalogueError(f"a selection function must be callable, found {type(function).__name__}")
+        self._function, self._gradient, self.step = function, gradient, step
+
+    def _evaluate(self, x: Array) -> Array:
+        return np.asarray(self._function(x), dtype=np.float64)
+
+    def log_gradient(self, x: ArrayLike | u.Quantity) -> Array:
+        if self._gradient is None:
+            return super().log_gradient(x)
+        points = positions(x)
+        gradient = np.asarray(self._gradient(points), dtype=np.float64)
+        if gradient.shape != points.shape:
+            raise CatalogueError(f"log_gradient returned shape {gradient.shape}, expected {points.shape}")
+        return gradient
+
+    def describe(self) -> str:
+        return f"selection by {getattr(self._function, '__name__', 'a function')}"
+
+
+class TableSelection(SelectionFunction):
+    """S from a table over HEALPix pixels and distances."""
+
+    def __init__(self, table: ArrayLike, distances: u.Quantity, frame: Any, sky: str, order: str) -> None:
+        values = np.asarray(table, dtype=np.float64)
+        self._distances = _increasing(distances, "distances", 2)
+        if values.ndim != 2 or values.shape[1] != len(self._distances):
+            raise CatalogueError(f"the table must have shape (12 nside^2, {len(self._distances)}), found {values.shape}")
+        if not np.all((values >= 0.0) & (values <= 1.0)):
+            raise CatalogueError("the table must hold numbers between 0 and 1")
+        self._nside = nside_of(len(values))
+        self._table = _ring_order(values, self._nside, order)
+        self._frame, self._sky = resolve_frame(frame), _sky_name(sky)
+        self.step = 0.25 * float(np.min(np.diff(self._distances)))
+
+    def _evaluate(self, x: Array) -> Array:
+        lon, lat, distance = _sky_of(x, self._frame, self._sky)
+        pixels, weights = interpolation(self._nside, lon, lat)
+        place = np.clip(np.interp(distance, self._distances, np.arange(len(self._distances))), 0.0, len(self._distances) - 1.0)
+        low = np.minimum(place.astype(np.int64), len(self._distances) - 2)
+        part = place - low
+        near = np.sum(self._table[pixels, low[:, None]] * weights, axis=1)
+        far = np.sum(self._table[pixels, low[:, None] + 1] * weights, axis=1)
+        return np.where(distance <= self._distances[-1], (1.0 - part) * near + part * far, 0.0)
+
+    def describe(self) -> str:
+        return (
+            f"selection by HEALPix (nside {self._nside}, {self._sky}) and {len(self._distances)} distances to {self._distances[-1]:g} kpc"
+        )
+
+
+class DistanceLimit(SelectionFunction):
+    """S from a limiting distance per HEALPix pixel."""
+
+    def __init__(self, limits: u.Quantity, frame: Any, sky: str, order: str, taper: float) -> None:
+        values = to_internal(limits, LENGTH, "limits")
+        if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0.0)):
+            raise CatalogueError("the limits must be one finite distance >= 0 for every pixel")
+        if not 0.0 < taper < 1.0:
+            raise CatalogueError(f"taper must lie between 0 and 1, found {taper}")
+        self._nside = nside_of(len(values))
+        self._limits = _ring_order(values, self._nside, order)
+        self._frame, self._sky, self._taper = resolve_frame(frame), _sky_name(sky), taper
+
+    def _evaluate(self, x: Array) -> Array:
+        lon, lat, distance = _sky_of(x, self._frame, self._sky)
+        pixels, weights = interpolation(self._nside, lon, lat)
+        limit = np.sum(self._limits[pixels] * weights, axis=1)
+        inside = limit > 0.0
+        reach = (limit - distance) / np.where(inside, self._taper * limit, 1.0)
+        return np.where(inside, smoother_step(reach)[0], 0.0)
+
+    def describe(self) -> str:
+        return f"distance limit by HEALPix (nside {self._nside}, {self._sky}), median {np.median(self._limits):.3g} kpc"
+
+
+def divide_by(tracers: Tracers, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
+    """Weights over S, without the stars where S < ``least``; see `Tracers.weighted`."""
+    value = selection(tracers.phase_space[:, :3])
+    keep = value >= max(least, 1e-12)
+    if not keep.any():
+        raise CatalogueError(f"no star of {len(tracers):,} lies where the {selection.describe()} is at least {least:g}")
+    kept = tracers.select(keep, name=f"selection >= {least:g}")
+    kept.weights = (1.0 if kept.weights is None else kept.weights) / value[keep]
+    kept.meta["selection"] = selection.describe()
+    return kept
+
+
+def _sky_of(x: Array, frame: Galactocentric, sky: str) -> tuple[Array, Array, Array]:
+    to_frame = affine(frame, sky)
+    place = (x - to_frame.origin) @ to_frame.rotation
+    lon = np.degrees(np.arctan2(place[:, 1], place[:, 0])) % 360.0
+    lat = np.degrees(np.arctan2(place[:, 2], np.hypot(place[:, 0], place[:, 1])))
+    return lon, lat, np.linalg.norm(place, axis=1)
+
+
+def _increasing(values: u.Quantity, name: str, least: int) -> Array:
+    found = to_internal(values, LENGTH, name)
+    if found.ndim != 1 or len(found) < least or not np.all(np.isfinite(found)) or found[0] < 0.0 or np.any(np.diff(found) <= 0.0):
+        raise CatalogueError(f"{name} must be at least {least} increasing distances >= 0, found {values}")
+    return found
+
+
+def _sky_name(sky: str) -> str:
+    if sky not in ("galactic", "icrs"):
+        raise CatalogueError(f"sky must be 'galactic' or 'icrs', found {sky!r}")
+    return sky
+
+
+def _ring_order(values: Array, nside: int, order: str) -> Array:
+    if order not in ("ring", "nested"):
+        raise CatalogueError(f"order must be 'ring' or 'nested', found {order!r}")
+    return values if order == "ring" else nested_to_ring(values, nside)
