@@ -81,26 +81,38 @@ def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, b
     if as_json:
         _print_json(catalogue)
     else:
-        output_console().print(catalogue_table(catalogue))
+        console = output_console()
+        console.print(catalogue_table(catalogue))
+        for note in [*catalogue.get("notes", []), *(f"! {warning}" for warning in catalogue.get("warnings", []))]:
+            console.print(note)
 
 
 @app.command("pattern-speed", epilog="Example: deeppot pattern-speed stars.fits --r-out 12 --json")
-def pattern_speed(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
+def pattern_speed(
+    table: TableFile,
+    r_out: ROut = 16.0,
+    half_height: HalfHeight = 2.0,
+    ball: Center = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    as_json: Json = False,
+) -> None:
     """Measure the pattern speed with the weak form: no training, seconds."""
-    from .console import output_console, pattern_speed_table
+    from .console import bars, output_console, pattern_speed_table, quiet_warnings
     from .pipeline import load_catalogue, make_volume
-    from .potential.moments import pattern_speed as measure
+    from .potential.pattern import pattern_speed as measure
     from .summary import describe_pattern_speed
 
     config = _table_config(table, r_out, half_height, ball)
     volume = make_volume(config.volume)
-    speed = describe_pattern_speed(measure(load_catalogue(config, volume)[0], volume))
+    tracers = load_catalogue(config, volume)[0]
+    with quiet_warnings(), bars(quiet=as_json) as progress:
+        speed = describe_pattern_speed(measure(tracers, volume, seed=seed, progress=progress))
     if as_json:
         _print_json(speed)
         return
     output_console().print(pattern_speed_table(speed))
     if speed["message"]:
-        output_console().print(speed["message"], markup=False)
+        output_console().print(speed["message"])
 
 
 @app.command(epilog="Example: deeppot export demo --to agama --out potential.ini")
@@ -162,8 +174,8 @@ def _run(config: Any, out: Path, resume: bool, device: str | None, seed: int | N
     console = output_console()
     console.print(result_table(result.summary))
     for flag in result.summary["flags"]:
-        console.print(f"! {flag}", markup=False)
-    console.print(f"Report: {result.report}", markup=False)
+        console.print(f"! {flag}")
+    console.print(f"Report: {result.report}")
 
 
 def _table_config(table: Path, r_out: float, half_height: float, ball: str | None) -> Any:

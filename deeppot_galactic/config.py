@@ -28,7 +28,7 @@ from .errors import ConfigError
 
 Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-FreeParameter = Literal["omega_x", "omega_y", "omega_z", "x0", "v0"]
+FreeParameter = Literal["omega_x", "omega_y", "omega_z", "x0_x", "x0_y", "v0_x", "v0_y"]
 Options = dict[str, Any]
 
 

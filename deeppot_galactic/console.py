@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,18 +17,20 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from .errors import DeepPotWarning
+
 REPORT_EVERY = 10.0
 """Seconds between lines of progress where there is no terminal."""
 
 
 def error_console() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def output_console() -> Console:
     """Standard output."""
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False)
 
 
 class Bars:
@@ -51,17 +54,26 @@ class Bars:
     def _line(self, stage: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()
         begun = self._started.setdefault(stage, now)
-        if done < total and now - self._last < REPORT_EVERY:
+        if done < total and now - max(self._last, begun) < REPORT_EVERY:
             return
         self._last = now
         left = f", {(now - begun) / done * (total - done):.0f} s left" if 0 < done < total else ""
-        self._console.print(f"{stage}: {done} of {total}, {now - begun:.0f} s{left}  {text}".rstrip(), markup=False)
+        self._console.print(f"{stage}: {done} of {total}, {now - begun:.0f} s{left}  {text}".rstrip())
+
+
+@contextmanager
+def quiet_warnings() -> Iterator[None]:
+    """Keep warnings off the screen while the block runs, for commands that say the same in their result."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeepPotWarning)
+        yield
 
 
 @contextmanager
 def bars(quiet: bool = False) -> Iterator[Bars]:
     """Show progress on standard error while the block runs; plain lines where that is no terminal, nothing if ``quiet``."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
+    console = error_console()
+    console.quiet = quiet
     if quiet or not console.is_terminal:
         yield Bars(None, console)
         return
@@ -74,7 +86,7 @@ def bars(quiet: bool = False) -> Iterator[Bars]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[values]}", style="dim", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True, highlight=False)) as progress:
+    with Progress(*columns, console=console) as progress:
         yield Bars(progress, console)
 
 
@@ -125,6 +137,13 @@ def catalogue_table(catalogue: dict[str, Any]) -> Table:
     for cut in catalogue.get("cuts", []):
         table.add_row(str(cut.get("name")), f"{cut.get('removed', 0):,}", f"{cut.get('left', 0):,}")
     table.add_row(f"in the {catalogue['volume_text']}", "", f"{catalogue['n_in_volume']:,}")
+    table.add_section()
+    medians, dispersions = catalogue.get("medians", {}), catalogue.get("dispersions", {})
+    for name, label in (("R", "median R [kpc]"), ("abs_z", "median |z| [kpc]"), ("v_phi", "median v_phi [km/s]")):
+        if name in medians:
+            spread = f" (dispersion {_number(dispersions[name])})" if name in dispersions else ""
+            table.add_row(label + spread, "", _number(medians[name]))
+    table.add_row("rotation", "", str(catalogue.get("rotation")))
     return table
 
 

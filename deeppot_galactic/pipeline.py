@@ -120,14 +120,12 @@ class _Run:
     def _pattern_speed(self) -> dict[str, Any]:
         path = self.folder / "pattern_speed.json"
         if not self.state.finished("pattern_speed"):
-            from .potential.moments import pattern_speed
+            from .potential.pattern import pattern_speed
             from .summary import describe_pattern_speed
 
             with self.state.stage("pattern_speed", path.name):
-                self.progress("pattern speed", 0, 1, {})
-                speed = describe_pattern_speed(pattern_speed(self.tracers, self.volume))
-                write_json(path, speed)
-                self.progress("pattern speed", 1, 1, {"Omega": speed["value"] or float("nan")})
+                speed = pattern_speed(self.tracers, self.volume, seed=self.config.run.seed, progress=self.progress)
+                write_json(path, describe_pattern_speed(speed))
         return read_json(path)
 
     def _distribution(self) -> dict[str, Any]:
@@ -247,38 +245,45 @@ def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, A
     CatalogueError, UnitsError, VolumeError
         If the table cannot be used, or no star lies in the volume.
     """
-    from .catalogue.reading import read_tracers
+    from .catalogue.check import summarize
+    from .catalogue.tracers import read_tracers
 
     path, limit = Path(config.catalogue.path), config.catalogue.limit
-    try:
-        tracers = read_tracers(path, **config.catalogue.options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise ConfigError(f"catalogue.options: {str(error).removeprefix('read_tracers() got an ')}") from None
+    tracers = read_tracers(path, **config.catalogue.options)
     if limit is not None and limit < len(tracers):
         keep = np.sort(np.random.default_rng(config.run.seed).permutation(len(tracers))[:limit])
         tracers = tracers.select(keep, name=f"random {limit} stars")
     inside = len(tracers.within(volume))
-    frame = None if tracers.frame is None else {name: str(getattr(tracers.frame, name)) for name in tracers.frame.frame_attributes}
-    catalogue = {"source": str(path), "sha256": _fingerprint(path), **tracers.meta, "n": len(tracers), "n_in_volume": inside}
-    return tracers, {**catalogue, "volume": volume.to_dict(), "volume_text": volume.describe(), "frame": frame}
+    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    return tracers, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
 
 
 def check_settings(config: Config) -> None:
     """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`)."""
     from .distribution.fit import resolve_settings
 
-    try:
-        resolve_settings(config.distribution.preset, config.distribution.options)
-    except TypeError as error:
-        raise ConfigError(f"distribution.options: {error}") from None
+    preset, options = config.distribution.preset, config.distribution.options
+    _check_kinds("distribution.options", resolve_settings(preset, {}), options)
+    resolve_settings(preset, options)
     if config.run.device != "cpu":
         import torch
 
         kind = config.run.device.split(":")[0]
         if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
             raise ConfigError(f"run.device is {config.run.device!r}, but torch finds no such device here; use --device cpu")
+
+
+def _check_kinds(section: str, defaults: object, options: dict[str, Any]) -> None:
+    """Refuse a value of another kind than the default of the same name has; names are checked by the owner of the settings."""
+    kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"), (str, "text"), ((list, tuple), "a list"))
+    for name, value in options.items():
+        default = getattr(defaults, name, None)
+        for kind, expected in kinds:
+            if isinstance(default, kind):
+                accepted = (int, float) if kind is float else kind
+                if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+                    raise ConfigError(f"{section}.{name} must be {expected}, found {value!r}")
+                break
 
 
 def _fingerprint(path: Path) -> str:

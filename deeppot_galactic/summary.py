@@ -33,9 +33,16 @@ def describe_pattern_speed(speed: Any) -> dict[str, Any]:
         value = getattr(speed, name, None)
         return None if value is None else float(value.to_value(ANGULAR_SPEED))
 
+    def column(values: Any) -> NDArray[Any]:
+        unit = getattr(values, "unit", None)
+        if unit is not None and unit.is_equivalent(ANGULAR_SPEED):
+            return values.to_value(ANGULAR_SPEED)
+        return np.asarray(getattr(values, "value", values))
+
     names = ("value", "error", "statistical", "systematic", "growth_rate")
-    table = getattr(speed, "by_radius", None)
-    rows = [] if table is None else [{name: float(getattr(row[name], "value", row[name])) for name in table.colnames} for row in table]
+    table = speed.by_radius
+    columns = {name: column(table[name]) for name in table.colnames}
+    rows = [{name: values[k] for name, values in columns.items()} for k in range(len(table))]
     return jsonable(
         {name: number(name) for name in names}
         | {"unit": "km/s/kpc", "by_radius": rows, "detected": bool(speed.detected), "message": str(speed.message)}

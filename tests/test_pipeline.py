@@ -173,7 +173,7 @@ def kill_and_resume(folder: Path, reference: Path, moments: list[float]) -> None
     config = folder.parent / "run.toml"
     config.write_text(small_config().to_toml())
     command = [sys.executable, "-m", "deeppot_galactic", "run", str(config), "--out", str(folder), "--resume", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     for seconds in moments:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         time.sleep(seconds)
