@@ -1,0 +1,201 @@
+r"""The learned potential as a gala `PotentialBase`.
+
+gala is right-handed like astropy's galactocentric frame: positions are ours about the rotation axis, x_gala = x - x0,
+and velocities relative to the frame, v - v0. With
+
+    k = (km/s)^2 in the unit system,  l = kpc in the unit system,
+
+energy, gradient, Hessian and density are k Phi, k / l grad Phi, k / l^2 H and lap Phi k / (4 pi G l^2).
+
+Static, it is the potential in the frame of the bar: combine it with ``ConstantRotatingFrame(Omega)`` in a `Hamiltonian`
+(`hamiltonian`). With ``inertial=True`` it turns: it is evaluated at x_bar = T x, T = R(-Omega t), and T^T grad, T^T H T come back; the
+two frames coincide at t = 0. An ``origin`` and a rotation ``R`` are honoured: x -> R (x - origin), which gala leaves to its C classes.
+
+Saved to YAML, the numbers go to a model file beside it; ``gala.potential.load(file, module=deeppot_galactic.interop.gala)`` brings it
+back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import gala.integrate as gi
+import numpy as np
+from gala.potential import ConstantRotatingFrame, PotentialBase
+from gala.potential.common import PotentialParameter
+from gala.potential.hamiltonian import Hamiltonian  # pyright: ignore[reportAttributeAccessIssue]
+from gala.units import galactic
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ..errors import ExportError
+from ..potential.blended import GlobalPotential
+from ..units import ANGULAR_SPEED, LENGTH, POTENTIAL, TIME
+from .compiled import with_backend
+
+Array = NDArray[np.float64]
+
+
+def _scale(unit: Any, units: Any) -> float:
+    """One of ``unit`` in the unit system ``units``."""
+    return float(u.Quantity(1.0, unit).decompose(units).value)
+
+
+def _option(name: str, **options: Any) -> PotentialParameter:
+    """A parameter without unit which stays in Python."""
+    anything: Any = None
+    return PotentialParameter(name, physical_type=anything, python_only=True, **options)
+
+
+class LearnedPotential(PotentialBase):
+    """A `GlobalPotential` in gala (module docstring).
+
+    Parameters
+    ----------
+    model : GlobalPotential or str
+        In the backend wanted (see `to_gala`), or the path of a file written by `deeppot_galactic.interop.export`.
+    inertial : bool
+        Whether it rotates with its pattern speed.
+    units, origin, R
+        As in gala.
+    """
+
+    model = _option("model", convert=None)
+    inertial = _option("inertial", convert=bool, default=False)
+
+    def __init__(self, *args: Any, units: Any = galactic, origin: Any = None, R: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, units=units, origin=origin, R=R, **kwargs)
+        if isinstance(self.parameters["model"], str | Path):
+            from .files import read_potential
+
+            self.parameters["model"] = read_potential(self.parameters["model"])
+        if self.R is not None and self.R.shape != (3, 3):
+            raise ExportError(f"the rotation R must be one 3 x 3 matrix, found shape {self.R.shape}")
+        self.potential: GlobalPotential = self.parameters["model"]
+        self._length, self._energy_unit, self._time_unit = (_scale(unit, self.units) for unit in (LENGTH, POTENTIAL, TIME))
+
+    @property
+    def report(self) -> Any:
+        """Force error of the compiled backend, None for the exact one."""
+        return self.potential.report
+
+    @property
+    def omega(self) -> u.Quantity:
+        """Angular velocity (3,) of the frame in which the potential is static."""
+        return u.Quantity(self.potential.omega, ANGULAR_SPEED).to(u.rad / self.units["time"], u.dimensionless_angles())
+
+    def _frame(self, q: Array, t: Array) -> tuple[Array, Array | None]:
+        """Positions (N, 3) in the catalogue's axes and kpc, and the rotations T (N or 1, 3, 3) that led there, None for none."""
+        turn = None
+        x = q - self.origin
+        if self.R is not None:
+            turn = self.R[None]
+        if self.parameters["inertial"]:
+            angles = np.atleast_1d(np.asarray(t, np.float64)) / self._time_unit
+            spin = Rotation.from_rotvec(-np.outer(angles, self.potential.omega)).as_matrix()
+            turn = spin if turn is None else spin @ turn
+        if turn is not None:
+            x = np.einsum("nij,nj->ni", np.broadcast_to(turn, (len(x), 3, 3)), x)
+        return x / self._length + self.potential.x0, turn
+
+    def _energy(self, q: Array, t: Any = 0.0) -> Array:
+        return self.potential.potential(self._frame(q, t)[0]) * self._energy_unit
+
+    def _gradient(self, q: Array, t: Any = 0.0) -> Array:
+        x, turn = self._frame(q.T, t)
+        grad = self.potential.gradient(x) * (self._energy_unit / self._length)
+        if turn is not None:
+            grad = np.einsum("nij,ni->nj", np.broadcast_to(turn, (len(x), 3, 3)), grad)
+        return np.ascontiguousarray(grad.T)
+
+    def _hessian(self, q: Array, t: Any = 0.0) -> Array:
+        x, turn = self._frame(q, t)
+        hess = self.potential.hessian(x) * (self._energy_unit / self._length**2)
+        return hess if turn is None else np.swapaxes(turn, 1, 2) @ hess @ turn
+
+    def _density(self, q: Array, t: Any = 0.0) -> Array:
+        hess = self.potential.hessian(self._frame(q, t)[0])
+        return np.trace(hess, axis1=1, axis2=2) * (self._energy_unit / self._length**2 / (4 * np.pi * self.G))
+
+    def replicate(self, **kwargs: Any) -> LearnedPotential:
+        """A copy with some parameters changed; the numbers of the model, which never change, are shared."""
+        values = {**self.parameters, "units": self.units, "origin": self.origin, "R": self.R, **kwargs}
+        return type(self)(**values)
+
+    def save(self, f: Any) -> None:
+        """Write a YAML file, and the numbers to a model file of the same name beside it; a compiled potential only."""
+        from .files import write_potential
+
+        if hasattr(f, "write") or self.R is not None or np.any(self.origin != 0):
+            raise ExportError("give a file name to save a learned potential, and leave out origin and R, which gala does not write")
+        path = Path(f)
+        numbers = path.with_suffix(".safetensors")
+        write_potential(self.potential, numbers)
+        stored = self.parameters
+        try:
+            self.parameters = {"model": str(numbers), "inertial": stored["inertial"]}
+            super().save(str(path))
+        finally:
+            self.parameters = stored
+
+    def as_interop(self, package: str, **kwargs: Any) -> Any:
+        """The same potential in "galpy" or "agama"."""
+        if package == "galpy":
+            from .galpy import LearnedPotential as InGalpy
+
+            return InGalpy(self.potential, inertial=self.parameters["inertial"], **kwargs)
+        if package == "agama":
+            from .agama import to_agama
+
+            return to_agama(self.potential, **kwargs)
+        raise ExportError(f"unknown package {package!r}: expected 'galpy' or 'agama'")
+
+    def __repr__(self) -> str:
+        kind = "exact" if self.report is None else "compiled"
+        return f"<LearnedPotential: {kind}, Omega = {self.potential.omega} km/s/kpc, inertial = {self.parameters['inertial']}>"
+
+
+class RotatingHamiltonian(Hamiltonian):
+    """A `Hamiltonian` that refuses integrators which are wrong in rotating frames.
+
+    gala's Leapfrog and Ruth4 ignore the Coriolis force that depends on the velocity: the Jacobi energy drifts by factors.
+    """
+
+    def integrate_orbit(self, w0: Any, Integrator: Any = gi.DOPRI853Integrator, Integrator_kwargs: Any = None, **kwargs: Any) -> Any:
+        """As gala's, with DOPRI853 as the default; raises `ExportError` for symplectic integrators if the frame rotates."""
+        name = Integrator if isinstance(Integrator, str) else Integrator.__name__
+        symplectic = any(word in name.lower() for word in ("leapfrog", "ruth4"))
+        if symplectic and isinstance(self.frame, ConstantRotatingFrame):
+            raise ExportError(
+                f"{name} is wrong in a rotating frame: use DOPRI853Integrator, or integrate_orbits of deeppot_galactic.dynamics"
+            )
+        return super().integrate_orbit(w0, Integrator=Integrator, Integrator_kwargs=Integrator_kwargs or {}, **kwargs)
+
+
+def to_gala(potential: GlobalPotential, *, units: Any = galactic, backend: str = "exact", inertial: bool = False) -> LearnedPotential:
+    """Export to gala.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        What to export.
+    units : gala.units.UnitSystem
+        Unit system of the host.
+    backend : {"exact", "compiled"}
+        As learned, or a quintic spline with a ``report`` of its force error.
+    inertial : bool
+        Rotate with the pattern speed, instead of standing still in the frame of the bar.
+    """
+    return LearnedPotential(with_backend(potential, backend), inertial=inertial, units=units)
+
+
+def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
+    """The potential with the frame it lives in: rotating with the bar, or static if the potential itself turns.
+
+    Initial velocities are inertial components along the axes of the frame.
+    """
+    if potential.parameters["inertial"] or not np.any(potential.potential.omega):
+        return Hamiltonian(potential)
+    return RotatingHamiltonian(potential, ConstantRotatingFrame(Omega=potential.omega, units=potential.units))
