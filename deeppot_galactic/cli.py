@@ -132,11 +132,11 @@ def export(
         raise StoreError(f"{out} exists; choose another file with --out")
     from .interop import export as write
 
-    report = write(load(run_folder), to, out)
+    path = write(load(run_folder).global_potential, out, to=to)
     if as_json:
-        _print_json({"path": str(out), "to": to, "report": report})
+        _print_json({"path": str(path), "to": to})
     else:
-        typer.echo(f"wrote {out}")
+        typer.echo(f"wrote {path}")
 
 
 @app.command(epilog="Example: deeppot report demo")
@@ -221,4 +221,4 @@ def main() -> None:
             _fail(f"{usage()}; see --help", 2)
         if os.environ.get("DEEPPOT_TRACEBACK"):
             raise
-        _fail(f"unexpected {type(error).__name__}: {error}; set DEEPPOT_TRACEBACK=1 to see where", 1)
+        _fail(f"unexpected {type(error).__name__}: {error}; log.txt of the run, or DEEPPOT_TRACEBACK=1, tells where", 1)

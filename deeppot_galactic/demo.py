@@ -21,6 +21,7 @@ def demo_config(*, quick: bool = False) -> Config:
     if quick:
         values["catalogue"]["limit"] = QUICK_STARS
         values["distribution"] = {"preset": "quick"}
-        values["potential"] = {"preset": "quick"}
+        values["gradients"] = {"n": QUICK_STARS}
+        values["potential"] = {"preset": "fast", "options": {"steps": 200, "width": 64, "n_places": 2048}}
         values["run"] = {"quick": True}
     return make_config(values, source="demo")

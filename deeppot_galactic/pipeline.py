@@ -26,13 +26,14 @@ import numpy as np
 from .catalogue.tracers import Tracers
 from .catalogue.volumes import Ball, Cylinder, Volume
 from .config import Config, VolumeConfig
-from .errors import CatalogueError, ConfigError, DeepPotWarning, StoreError
+from .errors import CatalogueError, ConfigError, DeepPotError, DeepPotWarning, StoreError
 from .run_state import RunState, check_folder, log_to, open_run
 from .store import read_json, write_json
 from .units import ANGULAR_SPEED, LENGTH
 
 if TYPE_CHECKING:
     from .distribution.gradients import GradientSample
+    from .potential.frame import RotatingFrame
     from .potential.model import PotentialModel
 
 LOGGER = logging.getLogger("deeppot_galactic")
@@ -86,7 +87,14 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     state = open_run(config, out, resume=resume)
     with log_to(state.path("log.txt")), _noted_warnings(state.notes), _threads(config.run.threads):
         LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, out.resolve(), config.digest()[:12])
-        return _Run(state, tracers, volume, catalogue, progress).all()
+        try:
+            return _Run(state, tracers, volume, catalogue, progress).all()
+        except DeepPotError as error:
+            LOGGER.error("%s", error)
+            raise
+        except Exception:
+            LOGGER.exception("stopped by an unexpected error")
+            raise
 
 
 class _Run:
@@ -171,7 +179,6 @@ class _Run:
 
     def _potential(self, points: GradientSample, speed: dict[str, Any]) -> PotentialModel:
         from .potential.fit import fit_potential
-        from .potential.frame import RotatingFrame
         from .potential.model import PotentialModel
 
         path, checkpoint = self.folder / "model.safetensors", self.folder / "model.checkpoint.safetensors"
@@ -181,10 +188,9 @@ class _Run:
             with self.state.stage("potential", path.name):
                 if omega is None:
                     warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
-                frame = RotatingFrame(omega=float(omega or 0.0) * ANGULAR_SPEED, free=tuple(start.free))
                 fit_potential(
                     points,
-                    frame=frame,
+                    frame=_frame(self.config, float(omega or 0.0)),
                     method=settings.method,
                     preset=settings.preset,
                     seed=self.config.run.seed,
@@ -259,18 +265,29 @@ def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, A
 
 
 def check_settings(config: Config) -> None:
-    """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`)."""
+    """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`, `FrameError`)."""
     from .distribution.fit import resolve_settings
+    from .potential.fit import resolve_settings as resolve_potential
 
     preset, options = config.distribution.preset, config.distribution.options
     _check_kinds("distribution.options", resolve_settings(preset, {}), options)
     resolve_settings(preset, options)
+    preset, options = config.potential.preset, config.potential.options
+    _check_kinds("potential.options", resolve_potential(preset, {}), options)
+    resolve_potential(preset, options)
+    _frame(config, 0.0)
     if config.run.device != "cpu":
         import torch
 
         kind = config.run.device.split(":")[0]
         if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
             raise ConfigError(f"run.device is {config.run.device!r}, but torch finds no such device here; use --device cpu")
+
+
+def _frame(config: Config, omega: float) -> RotatingFrame:
+    from .potential.frame import RotatingFrame
+
+    return RotatingFrame(omega=omega * ANGULAR_SPEED, free=tuple(config.pattern_speed.free))
 
 
 def _check_kinds(section: str, defaults: object, options: dict[str, Any]) -> None:

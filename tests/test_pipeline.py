@@ -40,7 +40,7 @@ def small_config(seed: int = 0) -> Config:
         catalogue={"limit": 6000},
         distribution={"preset": "quick", "options": {"steps": 60, "validate_every": 20, "checkpoint_every": 10}},
         gradients={"n": 2000},
-        potential={"preset": "quick", "options": {"steps": 60, "checkpoint_every": 10}},
+        potential={"options": {"steps": 60, "width": 32, "n_places": 512, "batch": 512}},
         run={"seed": seed, "threads": 1, "quick": True},
     )
 
