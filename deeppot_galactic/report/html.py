@@ -40,8 +40,8 @@ def figure(panel: Panel) -> str:
 
 
 def figures(panels: Sequence[Panel]) -> str:
-    """Pictures beside one another: three in a row where that leaves no gap, else two."""
-    columns = " three" if len(panels) % 3 == 0 else ""
+    """Pictures beside one another: three in a row where that leaves no gap, else two; a single one has its caption at its side."""
+    columns = " one" if len(panels) == 1 else " three" if len(panels) % 3 == 0 else ""
     return f'<div class="figures{columns}">{"".join(figure(panel) for panel in panels)}</div>'
 
 

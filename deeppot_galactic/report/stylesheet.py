@@ -39,6 +39,8 @@ nav a:hover { color: var(--accent); text-decoration: underline; }
 .flags span { font-size: .95rem; }
 .figures { display: grid; gap: 1.1rem; margin-top: 1.1rem; grid-template-columns: repeat(2, minmax(0, 1fr)); align-items: start; }
 .figures.three { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+.figures.one { grid-template-columns: minmax(0, 1fr); }
+.figures.one figure { display: grid; grid-template-columns: minmax(0, 34rem) minmax(0, 1fr); gap: 1.2rem; align-items: center; }
 figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .8rem .8rem 1rem; height: 100%; }
 figure img { display: block; width: 100%; max-width: 34rem; height: auto; margin: 0 auto .5rem; }
 figcaption { padding: 0 .3rem; font-size: .92rem; color: var(--soft); }
@@ -62,7 +64,7 @@ footer { color: var(--soft); font-size: .88rem; margin-top: 2.5rem; border-top: 
   .figures.three { grid-template-columns: repeat(2, minmax(0, 1fr)); } }
 @media (max-width: 42rem) {
   main { padding: 0 .8rem 2rem; } header { padding: 1.5rem .95rem; } nav { padding: 0 .95rem; }
-  .figures, .figures.three { grid-template-columns: minmax(0, 1fr); }
+  .figures, .figures.three, .figures.one figure { grid-template-columns: minmax(0, 1fr); }
   figure { padding: .45rem .35rem .8rem; } figcaption { padding: 0 .5rem; }
   .cards { grid-template-columns: repeat(2, minmax(0, 1fr)); gap: .6rem; }
   .card { padding: .7rem .75rem; } .card .value { font-size: 1.25rem; }

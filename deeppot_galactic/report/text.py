@@ -125,7 +125,7 @@ def _error_cards(diagnosis: Diagnosis) -> list[str]:
             remark = f"median{where}; {percent(numbers['p84'])} for 84 % of points"
             made.append(html.card(name, percent(numbers["median"]), "", remark))
     coherent = diagnosis.coherent()
-    if coherent is not None and all(np.isfinite(coherent)):
+    if coherent is not None and all(np.isfinite(coherent)) and coherent[1] > 0:
         remark = f"{coherent[1] * PER_GYR:.2g} in the lab frame: change of the density of stars, noise removed"
         made.append(html.card("Change in the rotating frame", f"{coherent[0] * PER_GYR:.2g}", "Gyr⁻¹", remark))
     return made

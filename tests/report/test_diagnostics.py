@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def test_the_rotating_bar_is_stationary_in_its_frame_and_not_in_the_lab(bar: Sim
     np.testing.assert_allclose(d.stationarity.rotating, 0, atol=1e-8)
     known = bar.omega * (bar.frequencies[1] ** 2 - bar.frequencies[0] ** 2) * x[:, 0] * x[:, 1] / bar.sigma**2
     np.testing.assert_allclose(d.stationarity.lab, known, atol=1e-8)
-    summary = d.stationarity.summary()
+    summary: dict[str, Any] = d.stationarity.summary()
     assert summary["rotating_median"] < 1e-8
     assert summary["lab_median"] == pytest.approx(np.median(np.abs(known)))
 

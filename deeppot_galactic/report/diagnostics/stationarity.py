@@ -24,7 +24,7 @@ from .structure import Map
 
 Array = NDArray[np.float64]
 
-PER_GYR = float((1 / TIME).to_value(1 / u.Gyr))
+PER_GYR = float(np.asarray(u.Quantity(1.0, TIME**-1).to_value(u.Gyr**-1)).item())
 """One km/s/kpc in 1/Gyr (1.0227)."""
 
 

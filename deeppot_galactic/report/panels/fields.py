@@ -70,7 +70,7 @@ def force_errors(c: Context) -> Drawn:
         figure, (ax,) = plots.panel()
         plots.rotation_curve(ax, d.curve, truth=d.truth)
         if d.corotation is not None:
-            plots.vertical_mark(ax, d.corotation, "corotation")
+            plots.vertical_mark(ax, d.corotation, "corotation", below=True)
         ax.set_title("Rotation curve")
         yield "rotation_curve", "forces", "Rotation curve", "Circular speed in the plane, averaged over azimuth.", figure
 

@@ -15,8 +15,9 @@ def stationarity(c: Context) -> Drawn:
     if s is None or len(s.x) < 100:
         return
     x_edges, y_edges = pixel_edges(c, 80)
-    # A kernel of 1/25 of the radius keeps the quadrupole of a bar and averages over hundreds of stars in the inner disc.
-    options = {"smooth": 80 / 2 / 25, "at_least": 60}
+    # A kernel of 1/25 of the radius keeps the quadrupole of a bar; with few stars it grows until 500 of them contribute on average.
+    kernel = float(np.clip(np.sqrt(500 / (4 * len(s.x))), 0.04, 0.12))
+    options = {"smooth": 40 * kernel, "at_least": 60}
     maps = [dx.mean_map(s.x[:, 0], s.x[:, 1], rate, x_edges, y_edges, **options) for rate in (s.rotating, s.lab)]
     seen = np.abs(maps[1].values)
     limit = plots.round_up(float(np.nanpercentile(seen, 97)) * dx.PER_GYR) / dx.PER_GYR if np.isfinite(seen).any() else 1.0
@@ -32,7 +33,7 @@ def stationarity(c: Context) -> Drawn:
         ax.set_title(title)
         caption = (
             f"Rate at which the density of stars changes for somebody {note} Smoothed over "
-            f"{d.region.radius / 25:.2g} kpc; same colours in both frames."
+            f"{d.region.radius * kernel:.2g} kpc; same colours in both frames."
         )
         yield f"stationarity_{name}", "stationarity", title, caption, figure
     figure, (ax,) = plots.panel()

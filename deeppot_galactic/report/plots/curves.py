@@ -23,13 +23,21 @@ SMALLEST = 1e-3
 """Floor of logarithmic axes: per cent, or 1/Gyr; less is as good as zero."""
 
 
-def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GREY) -> Axes:
-    """A thin vertical line with a word at its top."""
+def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GREY, below: bool = False) -> Axes:
+    """A thin vertical line with a word at its top, or at its foot."""
     if radius is None or not ax.get_xlim()[0] < radius < ax.get_xlim()[1]:
         return ax
     ax.axvline(radius, color=colour, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
-    style = {"rotation": 90, "va": "top", "ha": "right", "fontsize": 9, "color": colour, "xytext": (-2, 0), "textcoords": "offset points"}
-    ax.annotate(text, (radius, 0.98), xycoords=ax.get_xaxis_transform(), **style)  # type: ignore[arg-type]
+    style = {
+        "rotation": 90,
+        "va": "bottom" if below else "top",
+        "ha": "right",
+        "fontsize": 9,
+        "color": colour,
+        "xytext": (-2, 0),
+        "textcoords": "offset points",
+    }
+    ax.annotate(text, (radius, 0.02 if below else 0.98), xycoords=ax.get_xaxis_transform(), **style)  # type: ignore[arg-type]
     return ax
 
 

@@ -87,7 +87,7 @@ def acceleration_scatter(ax: Axes, comparison: Comparison) -> Axes:
 def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float, unit: str = "Gyr⁻¹") -> Axes:
     """Distribution of d ln f/dt over the points in both frames, within +-``limit``."""
     tidy(ax)
-    bins = np.linspace(-limit, limit, 81)
+    bins = np.linspace(-limit, limit, 81).tolist()
     for rate, colour, name in ((lab, ORANGE, "lab frame"), (rotating, FIT, "rotating frame")):
         ax.hist(rate, bins, density=True, histtype="stepfilled", color=colour, alpha=0.25)
         ax.hist(rate, bins, density=True, histtype="step", color=colour, linewidth=1.8)

@@ -32,7 +32,7 @@ SPEED_UNIT = "km s⁻¹ kpc⁻¹"
 WIDTH, DPI = 5.4, 170
 """Width of a panel (inches) and its resolution: 918 pixels, sharp on a slide and at the width of a telephone."""
 
-RC = {
+RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "axes.titlesize": 11.5,
@@ -131,7 +131,7 @@ def colour_bar(ax: Axes, artist: Any, label: str, *, cax: Axes | None = None, ex
         else figure.colorbar(artist, ax=ax, extend=extend, pad=0.02, fraction=0.05)
     )
     bar.set_label(label)
-    if isinstance(artist.norm, LogNorm) and artist.norm.vmax < 1e3:
+    if isinstance(artist.norm, LogNorm) and (artist.norm.vmax or np.inf) < 1e3:
         plain_log(bar.ax.yaxis)
     bar.outline.set_linewidth(0.6)  # type: ignore[operator]
 
