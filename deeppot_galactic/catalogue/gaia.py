@@ -144,7 +144,7 @@ def _weights(reading: Reading, keep: NDArray[np.bool_]) -> Array:
 def _phase_space(reading: Reading, keep: NDArray[np.bool_]) -> Part:
     rows = np.stack([reading.values(role) for role in PHASE_SPACE], axis=1)
     for name, part in (("position measured", rows[:, :3]), ("velocity measured", rows[:, 3:])):
-        reading.ledger.apply(name, keep, np.isfinite(part).all(axis=1))
+        reading.ledger.apply(name, keep, np.asarray(np.isfinite(part).all(axis=1)))
     reading.expression_cuts(keep)
     covariance = reading.values("covariance")[keep] if reading.has("covariance") and reading.settings.keep_errors else None
     return Part(rows[keep], covariance=covariance)

@@ -48,37 +48,53 @@ class CsvSource(Source):
             self._nested = {name for name in found if any(f"name: {name}," in row and "subtype:" in row for row in header)}
             self.units = {name: found.get(name) for name in found}
         else:
-            self.units = dict.fromkeys(self._reader(None).schema.names)
-        names = list(self.units)
-        if not ecsv and len(names) < len(self._reader(None).schema.names):
-            raise CatalogueError(f"{path} has two columns of one name")
+            names = self._reader(None).schema.names
+            self.units = dict.fromkeys(names)
+            if len(self.units) < len(names):
+                raise CatalogueError(f"{path} has two columns of one name")
 
-    def _reader(self, wanted: Sequence[str] | None) -> Any:
-        import pyarrow as pa
+    def _reader(self, wanted: Sequence[str] | None, types: dict[str, Any] | None = None) -> Any:
         from pyarrow import csv
 
-        types = dict.fromkeys(wanted or (), pa.string())
         return csv.open_csv(
             str(self._path),
-            read_options=csv.ReadOptions(skip_rows=self._skip, column_names=self._names, block_size=_BLOCK, use_threads=False),
+            read_options=csv.ReadOptions(skip_rows=self._skip, column_names=self._names, block_size=_BLOCK),
             parse_options=csv.ParseOptions(delimiter=self._delimiter),
             convert_options=csv.ConvertOptions(
-                include_columns=list(wanted) if wanted else None, column_types=types, null_values=_MISSING, strings_can_be_null=True
+                include_columns=list(wanted) if wanted else None, column_types=types or {}, null_values=_MISSING, strings_can_be_null=True
             ),
         )
 
     def chunks(self, names: Sequence[str], size: int) -> Iterator[Chunk]:
-        for batch in self._reader(names):
-            for start in range(0, batch.num_rows, size):
-                part = batch.slice(start, size)
-                chunk: Chunk = {}
-                for name in names:
-                    column = part.column(part.schema.get_field_index(name))
-                    if name in self._nested:
-                        chunk[name] = np.array([json.loads(text) for text in column.to_pylist()], dtype=np.float64)
-                    else:
-                        chunk[name] = _from_text(column)
-                yield chunk
+        import pyarrow as pa
+
+        # The types found in the first block are taken for the rest; where a later block disagrees, text is read from there on.
+        types = {}
+        for field in self._reader(names).schema:
+            number = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+            types[field.name] = pa.float64() if pa.types.is_null(field.type) else (field.type if number else pa.string())
+        done = 0
+        try:
+            for batch in self._reader(names, types):
+                yield from self._split(batch, names, size)
+                done += batch.num_rows
+        except pa.ArrowInvalid:
+            for batch in self._reader(names, dict.fromkeys(names, pa.string())):
+                rest = batch.slice(min(done, batch.num_rows))
+                done -= batch.num_rows - rest.num_rows
+                yield from self._split(rest, names, size)
+
+    def _split(self, batch: Any, names: Sequence[str], size: int) -> Iterator[Chunk]:
+        for start in range(0, batch.num_rows, size):
+            part = batch.slice(start, size)
+            chunk: Chunk = {}
+            for name in names:
+                column = part.column(part.schema.get_field_index(name))
+                if name in self._nested:
+                    chunk[name] = np.array([json.loads(text) for text in column.to_pylist()], dtype=np.float64)
+                else:
+                    chunk[name] = _simplest(column)
+            yield chunk
 
 
 def _is_number(text: str) -> bool:
@@ -95,11 +111,13 @@ def _open_text(path: Path) -> TextIO:
     return cast(TextIO, opener(path, "rt", encoding="utf-8-sig", errors="replace"))
 
 
-def _from_text(column: Any) -> Any:
+def _simplest(column: Any) -> Any:
     """The simplest type that holds every entry of a column of text: whole numbers, numbers, truth values, else the text."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if not pa.types.is_string(column.type):
+        return from_arrow(column)
     trimmed: Any = pc.utf8_trim_whitespace(column)  # pyright: ignore[reportAttributeAccessIssue]
     for kind in (pa.int64(), pa.float64(), pa.bool_()):
         try:
