@@ -1,0 +1,207 @@
+"""The fitted potential: what users hold, save, evaluate with units and export.
+
+A `PotentialModel` wraps one `GlobalPotential` (the learned potential inside the training volume, continued to all space) with the rotating
+frame it is static in. It runs on NumPy alone. Positions are those of the catalogue's frame; x0 is a point of the rotation axis there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalogue.volumes import Volume
+from ..errors import StoreError
+from ..store import read_model, write_model
+from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY, vectors
+from .analytic import InnerPotential
+from .basis import LinearPotential
+from .blended import GlobalPotential
+from .frame import RotatingFrame
+from .network_potential import NetworkPotential
+
+if TYPE_CHECKING:
+    import astropy.units as u
+
+Array = NDArray[np.float64]
+KIND = "potential"
+_INNER = {"network": NetworkPotential, "linear": LinearPotential}
+
+
+class PotentialModel:
+    """A gravitational potential Phi(x), static in a rotating frame.
+
+    Parameters
+    ----------
+    inner : NetworkPotential or LinearPotential
+        The learned potential.
+    volume : Volume
+        Where it was learned.
+    frame : RotatingFrame
+    omega_error : (3,) array
+        Standard errors of Omega in km/s/kpc; NaN for components that were held fixed.
+    history : dict
+        Of the training, as in `deeppot_galactic.training.History.to_dict`; empty for linear methods.
+    meta : dict
+        Method, settings, diagnostics; JSON-able.
+    global_potential : GlobalPotential, optional
+        Made from ``inner`` where absent.
+    """
+
+    def __init__(
+        self,
+        inner: InnerPotential,
+        volume: Volume,
+        frame: RotatingFrame,
+        *,
+        omega_error: Array,
+        history: dict[str, Any] | None = None,
+        meta: dict[str, Any] | None = None,
+        global_potential: GlobalPotential | None = None,
+    ) -> None:
+        self.inner, self.volume, self.frame = inner, volume, frame
+        self._omega_error = np.asarray(omega_error, dtype=float)
+        self.history = dict(history or {})
+        self.meta = dict(meta or {})
+        self.global_potential = global_potential or GlobalPotential(
+            inner, volume, omega=frame.omega_vector, x0=frame.x0_vector, v0=frame.v0_vector
+        )
+
+    @property
+    def omega(self) -> u.Quantity:
+        """Angular velocity of the frame, shape (3,), km/s/kpc."""
+        return self.frame.omega
+
+    @property
+    def omega_error(self) -> u.Quantity:
+        """Standard error of each component, shape (3,), km/s/kpc; NaN where it was held fixed."""
+        return self._omega_error * ANGULAR_SPEED
+
+    def potential(self, pos: u.Quantity) -> u.Quantity:
+        """Phi at positions (N, 3): (N,) in km^2/s^2, zero at infinity.
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        """
+        return self.global_potential.potential(vectors(pos, LENGTH, "pos")) * POTENTIAL
+
+    def acceleration(self, pos: u.Quantity) -> u.Quantity:
+        """-grad Phi at positions (N, 3): (N, 3) in km^2/s^2/kpc (gravity alone, no inertial forces)."""
+        return -self.global_potential.gradient(vectors(pos, LENGTH, "pos")) * ACCELERATION
+
+    def density(self, pos: u.Quantity) -> u.Quantity:
+        """Total matter density lap Phi / (4 pi G) at positions (N, 3): (N,) in Msun/kpc^3."""
+        return self.global_potential.density(vectors(pos, LENGTH, "pos")) * DENSITY
+
+    def hessian(self, pos: u.Quantity) -> u.Quantity:
+        """Second derivatives of Phi at positions (N, 3): (N, 3, 3) in km^2/s^2/kpc^2."""
+        return self.global_potential.hessian(vectors(pos, LENGTH, "pos")) * (ACCELERATION / LENGTH)
+
+    def circular_speed(self, radius: u.Quantity, *, n_azimuth: int = 64) -> u.Quantity:
+        """Rotation curve: sqrt(R <d Phi / d R>_phi) in the plane through x0, at radii (N,), in km/s."""
+        r = np.atleast_1d(radius.to_value(LENGTH)).astype(float)
+        phi = np.linspace(0.0, 2.0 * np.pi, n_azimuth, endpoint=False)
+        ring = np.stack([np.cos(phi), np.sin(phi), np.zeros(n_azimuth)], axis=1)
+        points = (r[:, None, None] * ring).reshape(-1, 3) + self.frame.x0_vector
+        gradient = self.global_potential.gradient(points).reshape(len(r), n_azimuth, 3)
+        force = np.sum(gradient * ring, axis=2).mean(axis=1)
+        return np.sqrt(np.maximum(r * force, 0.0)) * VELOCITY
+
+    def in_training_volume(self, pos: u.Quantity) -> NDArray[np.bool_]:
+        """Whether positions (N, 3) lie where the potential was learned: (N,) bool."""
+        return self.global_potential.in_training_volume(vectors(pos, LENGTH, "pos"))
+
+    def to_galpy(self, **options: Any) -> Any:
+        """A galpy ``Potential``; see `deeppot_galactic.interop.galpy.to_galpy`."""
+        from ..interop.galpy import to_galpy
+
+        return to_galpy(self.global_potential, **options)
+
+    def to_gala(self, **options: Any) -> Any:
+        """A gala ``PotentialBase``; see `deeppot_galactic.interop.gala.to_gala`."""
+        from ..interop.gala import to_gala
+
+        return to_gala(self.global_potential, **options)
+
+    def to_agama(self, **options: Any) -> Any:
+        """An agama potential; see `deeppot_galactic.interop.agama.to_agama`."""
+        from ..interop.agama import to_agama
+
+        return to_agama(self.global_potential, **options)
+
+    def axisymmetrized(self) -> Any:
+        """The m = 0 part, for tools that need an axisymmetric potential; see `deeppot_galactic.dynamics.axisymmetrize`."""
+        from ..dynamics import axisymmetrize
+
+        return axisymmetrize(self.global_potential)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file with a JSON header, atomically.
+
+        Raises
+        ------
+        StoreError
+            When it cannot be written.
+        """
+        arrays, header = self.inner.to_arrays()  # type: ignore[attr-defined]
+        tensors = {f"inner/{k}": v for k, v in arrays.items()}
+        tensors |= {f"global/{k}": v for k, v in self.global_potential.to_arrays().items()}
+        kind = next(name for name, cls in _INNER.items() if isinstance(self.inner, cls))
+        write_model(
+            path,
+            tensors,
+            {
+                "inner": {"type": kind, **header},
+                "volume": self.volume.to_dict(),
+                "frame": self.frame.to_dict(),
+                "omega_error": [None if np.isnan(e) else float(e) for e in self._omega_error],
+                "history": self.history,
+                "meta": self.meta,
+            },
+            KIND,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> PotentialModel:
+        """Read a model file, or the one in a run folder.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged, of a newer version or no potential.
+        """
+        path = Path(path)
+        if path.is_dir():
+            path = path / "model.safetensors"
+        tensors, header = read_model(path, KIND)
+        try:
+            inner_header = dict(header["inner"])
+            kind = inner_header.pop("type")
+            if kind not in _INNER:
+                raise StoreError(f"{path} holds a potential of unknown type {kind!r}")
+            inner = _INNER[kind].from_arrays(_with_prefix(tensors, "inner/"), inner_header)
+            volume = Volume.from_dict(header["volume"])
+            errors = np.array([np.nan if e is None else e for e in header["omega_error"]])
+            return cls(
+                inner,
+                volume,
+                RotatingFrame.from_dict(header["frame"]),
+                omega_error=errors,
+                history=header["history"],
+                meta=header["meta"],
+                global_potential=GlobalPotential.from_arrays(inner, volume, _with_prefix(tensors, "global/")),
+            )
+        except (KeyError, TypeError, IndexError) as error:
+            raise StoreError(f"{path} is incomplete or damaged: {type(error).__name__} {error}") from None
+
+    def __repr__(self) -> str:
+        omega, error = self.frame.omega_vector[2], self._omega_error[2]
+        return f"<PotentialModel: {self.meta.get('method', '?')}, Omega_z = {omega:.2f} +- {error:.2f} km/s/kpc, {self.volume.describe()}>"
+
+
+def _with_prefix(tensors: dict[str, Array], prefix: str) -> dict[str, Array]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

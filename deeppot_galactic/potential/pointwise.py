@@ -1,0 +1,140 @@
+r"""Phi and Omega from scores on a linear basis: robust least squares on the pointwise residual.
+
+At points (x, v) of f with s = grad ln f and a frame about z,
+
+    r = -v . s_x + Omega [ (e_z x x) . s_x + (e_z x v) . s_v ] + grad Phi_base . s_v + sum_k c_k grad B_k . s_v
+
+is linear in (Omega, c). Iteratively re-weighted least squares with weights (1 + (r / tau_r)^2)^(-1/2) minimises the pseudo-Huber loss of
+`stationarity`; prior, evidence and density >= 0 are those of `linear`. The covariance is the sandwich H^-1 (sum w^2 r^2 a a^T) H^-1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalogue.volumes import Volume
+from .analytic import AnalyticPotential
+from .basis import Basis, LinearPotential, basis_for
+from .linear import DensityPrior, LinearSolution, Quadratic, solve
+
+Array = NDArray[np.float64]
+_CHUNK = 4096
+_ITERATIONS = 8
+
+
+class PointwiseSystem:
+    """Rows of the pointwise residual, kept in float32.
+
+    Parameters
+    ----------
+    points, score : (n, 6) arrays
+    volume : Volume
+        Points are weighted by its boundary weight.
+    base : AnalyticPotential
+    basis : Basis
+    weights : (n,) array, optional
+    """
+
+    def __init__(
+        self, points: Array, score: Array, volume: Volume, base: AnalyticPotential, basis: Basis, *, weights: Array | None = None
+    ) -> None:
+        self.rows = np.empty((len(points), basis.size + 1), dtype=np.float32)
+        self.offset = np.empty(len(points))
+        for start in range(0, len(points), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            x, v, sx, sv = points[part, :3], points[part, 3:], score[part, :3], score[part, 3:]
+            self.rows[part, 0] = _z_cross(x, sx) + _z_cross(v, sv)
+            gradient = basis.evaluate(x, 1)[1]
+            self.rows[part, 1:] = np.einsum("nkd,nd->nk", gradient, sv, optimize=True)
+            self.offset[part] = np.sum(base.evaluate(x, 1)[1] * sv, axis=1) - np.sum(v * sx, axis=1)
+        self.weight = volume.boundary_weight(points[:, :3])[0]
+        if weights is not None:
+            self.weight = self.weight * weights
+
+    def _chunks(self) -> Iterator[tuple[Array, Array, Array]]:
+        for start in range(0, len(self.rows), 4 * _CHUNK):
+            part = slice(start, start + 4 * _CHUNK)
+            yield self.rows[part].astype(float), self.offset[part], self.weight[part]
+
+    def residual(self, theta: Array) -> Array:
+        """r at the points, km/s/kpc."""
+        return np.concatenate([offset + rows @ theta for rows, offset, _ in self._chunks()])
+
+    def quadratic(self, theta: Array | None) -> tuple[Quadratic, Array, float]:
+        """Normal equations re-weighted at ``theta``, the sum of squared gradients for the sandwich, and the robust scale."""
+        r = self.offset if theta is None else self.residual(theta)
+        scale = max(1.5 * float(np.median(np.abs(r[self.weight > 0]))), 1e-3)
+        robust = 1.0 / np.sqrt(1.0 + (r / scale) ** 2)
+        size = self.rows.shape[1]
+        hessian, slope, meat, constant = np.zeros((size, size)), np.zeros(size), np.zeros((size, size)), 0.0
+        start = 0
+        for rows, offset, weight in self._chunks():
+            part = slice(start, start + len(rows))
+            w = weight * robust[part] / scale**2
+            hessian += (rows * w[:, None]).T @ rows
+            slope += rows.T @ (w * offset)
+            constant += float(np.sum(w * offset**2))
+            pull = rows * (w * r[part])[:, None]
+            meat += pull.T @ pull
+            start += len(rows)
+        return Quadratic(hessian, slope, constant, len(self.rows)), meat, scale
+
+
+def _z_cross(a: Array, b: Array) -> Array:
+    """(e_z x a) . b"""
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def fit_pointwise(
+    points: Array,
+    score: Array,
+    volume: Volume,
+    base: AnalyticPotential,
+    *,
+    weights: Array | None = None,
+    basis: Basis | None = None,
+    omega_prior: tuple[float, float] | None = None,
+    n_max: int = 65_536,
+    seed: int = 0,
+) -> tuple[LinearPotential, LinearSolution]:
+    """Fit (Omega, c) to scores.
+
+    Parameters
+    ----------
+    points, score : (n, 6) arrays
+        kpc, km/s; 1/kpc, s/km. At most ``n_max`` of them are used, a random subset.
+    volume : Volume
+    base : AnalyticPotential
+    weights : (n,) array, optional
+    basis : Basis, optional
+    omega_prior : (mean, sigma), optional
+        km/s/kpc; sigma = 0 holds Omega fixed.
+    n_max, seed : int
+
+    Returns
+    -------
+    LinearPotential, LinearSolution
+    """
+    if len(points) > n_max:
+        keep = np.sort(np.random.default_rng(seed).permutation(len(points))[:n_max])
+        points, score, weights = points[keep], score[keep], None if weights is None else weights[keep]
+    basis = basis_for(volume) if basis is None else basis
+    system = PointwiseSystem(points, score, volume, base, basis, weights=weights)
+    prior = DensityPrior(basis, base, volume, seed=seed)
+    theta: Array | None = None
+    solution: LinearSolution | None = None
+    for k in range(_ITERATIONS):
+        quadratic, meat, _ = system.quadratic(theta)
+        scatter = None if solution is None or k < 3 else solution.density_scatter
+        last = k == _ITERATIONS - 1
+        solution = solve(quadratic, prior, omega_prior=omega_prior, density_scatter=scatter, nonnegative=last)
+        theta = np.concatenate([[solution.omega], solution.coefficients])
+        if last:
+            inverse = solution.covariance
+            solution.covariance = inverse @ meat @ inverse
+    if solution is None:
+        raise RuntimeError("no iteration was made")
+    return LinearPotential(base, basis, solution.coefficients), solution
