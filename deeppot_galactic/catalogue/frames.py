@@ -153,10 +153,16 @@ def frame_from_dict(values: Mapping[str, Any]) -> Galactocentric:
                 z_sun=values["z_sun_pc"] * u.pc,
                 roll=values["roll_deg"] * u.deg,
             )
-        keywords = {key: u.Quantity(value) for key, value in values.items() if key != "name"}
+        keywords = {key: _quantity(value) for key, value in values.items() if key != "name"}
         return galactocentric(str(values.get("name", DEFAULT_FRAME)), **keywords)  # type: ignore[arg-type]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, u.UnitConversionError) as error:
         raise CatalogueError(f"the frame is not understood ({error}): expected {', '.join(_PARAMETERS[1:])} or a stored frame") from None
+
+
+def _quantity(value: Any) -> u.Quantity:
+    if isinstance(value, list | tuple) and all(isinstance(part, str) for part in value):
+        return u.Quantity([u.Quantity(part) for part in value])
+    return u.Quantity(value)
 
 
 @dataclass(frozen=True)
@@ -190,6 +196,11 @@ def _affine(numbers: tuple[tuple[str, Any], ...], sky: str) -> Affine:
     return Affine(rotation, points[0], moved.velocity.d_xyz.to_value(VELOCITY).T[0])
 
 
+def rotate(rotation: Array, vectors: Array) -> Array:
+    """Each of the vectors (N, 3) rotated; unlike a matrix product, to the last bit the same however many there are."""
+    return vectors[:, :1] * rotation[:, 0] + vectors[:, 1:2] * rotation[:, 1] + vectors[:, 2:] * rotation[:, 2]
+
+
 def sky_basis(lon: Array, lat: Array) -> tuple[Array, Array, Array]:
     """Unit vectors (r, e_lon, e_lat), each (N, 3), for longitudes and latitudes in degrees."""
     a, d = np.radians(lon), np.radians(lat)
@@ -212,16 +223,16 @@ def sky_to_phase_space(observed: Array, frame: Galactocentric, *, sky: str = "ic
     radial, east, north = sky_basis(lon, lat)
     motion = radial * radial_velocity[:, None] + (east * pm_lon[:, None] + north * pm_lat[:, None]) * (KAPPA * distance)[:, None]
     rows = np.empty((len(observed), 6))
-    rows[:, :3] = (radial * distance[:, None]) @ to_frame.rotation.T + to_frame.origin
-    rows[:, 3:] = motion @ to_frame.rotation.T + to_frame.velocity
+    rows[:, :3] = rotate(to_frame.rotation, radial * distance[:, None]) + to_frame.origin
+    rows[:, 3:] = rotate(to_frame.rotation, motion) + to_frame.velocity
     return rows
 
 
 def phase_space_to_sky(rows: Array, frame: Galactocentric, *, sky: str = "icrs") -> Array:
     """The inverse of `sky_to_phase_space`: (lon, lat [deg], distance [kpc], pm_lon, pm_lat [mas/yr], v_r [km/s]), shape (N, 6)."""
     to_frame = affine(frame, sky)
-    place = (rows[:, :3] - to_frame.origin) @ to_frame.rotation
-    motion = (rows[:, 3:] - to_frame.velocity) @ to_frame.rotation
+    place = rotate(to_frame.rotation.T, rows[:, :3] - to_frame.origin)
+    motion = rotate(to_frame.rotation.T, rows[:, 3:] - to_frame.velocity)
     distance = np.linalg.norm(place, axis=1)
     if np.any(distance == 0.0):
         raise CatalogueError("a star at the Sun's own place has no direction on the sky")
@@ -238,7 +249,7 @@ def rotate_sky(lon: Array, lat: Array, source: str, target: str) -> tuple[Array,
     """Longitude and latitude [deg] from one of "icrs", "galactic" to the other."""
     default = galactocentric()
     matrix = affine(default, target).rotation.T @ affine(default, source).rotation
-    unit = sky_basis(lon, lat)[0] @ matrix.T
+    unit = rotate(matrix, sky_basis(lon, lat)[0])
     return np.degrees(np.arctan2(unit[:, 1], unit[:, 0])) % 360.0, np.degrees(np.arctan2(unit[:, 2], np.hypot(unit[:, 0], unit[:, 1])))
 
 

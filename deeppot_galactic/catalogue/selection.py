@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CatalogueError
 from ..units import LENGTH, to_internal
-from .frames import affine, resolve_frame
+from .frames import affine, resolve_frame, rotate
 from .healpix import interpolation, nested_to_ring, nside_of, pixel_of
 from .volumes import positions, smoother_step
 
@@ -230,7 +230,7 @@ def divide_by(tracers: Tracers, selection: SelectionFunction, *, least: float = 
 
 def _sky_of(x: Array, frame: Galactocentric, sky: str) -> tuple[Array, Array, Array]:
     to_frame = affine(frame, sky)
-    place = (x - to_frame.origin) @ to_frame.rotation
+    place = rotate(to_frame.rotation.T, x - to_frame.origin)
     lon = np.degrees(np.arctan2(place[:, 1], place[:, 0])) % 360.0
     lat = np.degrees(np.arctan2(place[:, 2], np.hypot(place[:, 0], place[:, 1])))
     return lon, lat, np.linalg.norm(place, axis=1)

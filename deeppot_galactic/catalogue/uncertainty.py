@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogueError
-from .frames import KAPPA, affine, sky_basis, sky_to_phase_space
+from .frames import KAPPA, affine, rotate, sky_basis, sky_to_phase_space
 
 if TYPE_CHECKING:
     from astropy.coordinates import Galactocentric
@@ -100,7 +100,7 @@ class Observations:
         tangent = np.tan(np.radians(lat))
 
         def column(vector: Array) -> Array:
-            return vector @ to_frame.rotation.T
+            return rotate(to_frame.rotation, vector)
 
         def scaled(factor: Array, vector: Array) -> Array:
             return factor[:, None] * vector
