@@ -1,0 +1,72 @@
+"""The measures of the score benchmark are right for exact and for spoiled scores; the scripts run."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deeppot_galactic.mocks import ErgodicBar, Plummer, StaeckelDisc
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def measures():
+    spec = importlib.util.spec_from_file_location("measures", FOLDER / "measures.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+CASES = [(Plummer(), (0.1, 0.6, 1.5, 2.5), True), (StaeckelDisc(), (2.0, 4.0, 8.0), False), (ErgodicBar(), (0.5, 1.0, 2.0), False)]
+
+
+@pytest.mark.parametrize(("mock", "edges", "spherical"), CASES, ids=["plummer", "disc", "bar"])
+def test_exact_scores_have_no_error_and_spoiled_ones_show(measures, mock, edges, spherical):
+    x = mock.sample(20_000, np.random.default_rng(0))
+    score, acceleration = mock.score(x), mock.acceleration(x)
+    assert measures.score_errors(x, score, score) == {"all": 0.0, "x": 0.0, "v": 0.0}
+    spoiled = score * np.array([1.1, 1.1, 1.1, 1.0, 1.0, 1.0])
+    found = measures.score_errors(x, spoiled, score)
+    assert found["x"] == pytest.approx(0.1)
+    assert found["v"] == 0.0
+
+    def force(s):
+        return measures.radial_forces(x, s, acceleration, np.array(edges), spherical=spherical, omega=mock.omega)
+
+    assert measures.worst(force(score)) < 1e-8
+    if mock.omega == 0:  # v . s_x up by a tenth: so is the force
+        assert [b["error"] for b in force(spoiled)] == pytest.approx([0.1] * (len(edges) - 1), abs=1e-6)
+    else:
+        omega, _, residual = measures.robust_slope(*measures.rotation_terms(x, score, acceleration))
+        assert omega == pytest.approx(mock.omega, rel=1e-9)
+        assert residual < 1e-9
+        assert abs(measures.robust_slope(*measures.rotation_terms(x, spoiled, acceleration))[0] - mock.omega) > 1.0
+
+
+def test_bins_without_stars_are_named_not_invented(measures):
+    mock = Plummer()
+    x = mock.sample(500, np.random.default_rng(0))
+    bins = measures.radial_forces(x, mock.score(x), mock.acceleration(x), np.array([0.001, 0.002, 3.0]), spherical=True, omega=0.0)
+    assert np.isnan(bins[0]["error"])
+    assert np.isfinite(measures.worst(bins))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [["scores.py", "--small", "--parts", "gaussian-bar,throughput"], ["from_the_sky.py", "--small"]])
+def test_the_scripts_run(script, tmp_path):
+    out = tmp_path / "result.json"
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / script[0]), *script[1:], "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(out.read_text())["results"]) == 2
