@@ -73,7 +73,7 @@ def lead(run: RunFolder, diagnosis: Diagnosis, stars: int | None) -> str:
     return (
         f'<p class="lead">{first}.</p><p>It asked for one thing only: '
         "seen from the rotating frame, the distribution of the stars must not change. "
-        f"No shape of the mass, no dark halo and no orbit was assumed.{kind}</p>"
+        f"The mass need not follow the stars, and no orbit was computed.{kind}</p>"
     )
 
 

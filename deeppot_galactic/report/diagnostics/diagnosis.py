@@ -172,7 +172,7 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
         some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
         negative = negative_fraction(fitted.density(stars[some, :3]))
     if fitted is not None and region.whole_disc:
-        curve = rotation_curve(fitted.acceleration, np.linspace(0.02, 1.0, 80) * region.radius)
+        curve = rotation_curve(fitted.acceleration, np.linspace(0.01, 1.0, 160) * region.radius)
     return Diagnosis(region, stars, fitted, profile, bar, stationarity, *_against(truth, fitted), curve, negative, truth)
 
 

@@ -135,7 +135,7 @@ def _training(summary: dict[str, Any]) -> list[Flag]:
         steps, best = history.get("steps") or [], history.get("best_step")
         if best and len(steps) > 4 and best >= steps[-1] and any(v is not None for v in history.get("validation_loss") or []):
             text = f"The validation loss of the {name} was still falling at the last step: a longer training would probably be better."
-            flags.append(Flag("note", f"Training of the {name} stopped early", text))
+            flags.append(Flag("note", f"Training of the {name} may be too short", text))
     return flags
 
 

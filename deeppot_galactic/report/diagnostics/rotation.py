@@ -54,7 +54,7 @@ def rotation_curve(acceleration: Callable[[Array], Array], radii: Array, *, n_az
     squared = inward / radii
     with np.errstate(invalid="ignore"):
         omega = np.sqrt(squared)
-        kappa = np.sqrt(radii * np.gradient(squared, radii) + 4 * squared)
+        kappa = np.sqrt(radii * np.gradient(squared, radii, edge_order=2) + 4 * squared)
     return RotationCurve(radii, radii * omega, omega, kappa)
 
 

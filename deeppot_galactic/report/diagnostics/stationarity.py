@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 PER_GYR = float(np.asarray(u.Quantity(1.0, TIME**-1).to_value(u.Gyr**-1)).item())
 """One km/s/kpc in 1/Gyr (1.0227)."""
 
+SATURATION = 100
+"""Points beyond which a pixel gains no further weight in `coherent_rms`."""
+
 
 @dataclass(frozen=True)
 class Stationarity:
@@ -119,6 +122,7 @@ def radial_percentiles(
 def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at_least: int = 20) -> float:
     """Root mean square over the pixels of a plane of the mean of ``values``, with the variance of that mean subtracted.
 
+    Pixels count by their number of points, up to `SATURATION`: beyond it noise is small and the crowded centre should not decide alone.
     What is left is structure common to neighbouring stars; for pure noise the result is near zero. Values are clipped as in `mean_map`.
     """
     if len(values) == 0:
@@ -133,4 +137,4 @@ def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at
     mean = np.histogram2d(first, second, bins=bins, weights=clipped)[0][used] / n[used]
     square = np.histogram2d(first, second, bins=bins, weights=clipped**2)[0][used] / n[used]
     noise = (square - mean**2) / (n[used] - 1)
-    return float(np.sqrt(max(0.0, float(np.average(mean**2 - noise, weights=n[used])))))
+    return float(np.sqrt(max(0.0, float(np.average(mean**2 - noise, weights=np.minimum(n[used], SATURATION))))))

@@ -81,7 +81,7 @@ def pattern_speed_profile(ax: Axes, rings: list[dict[str, float]], *, fit: tuple
     Parameters
     ----------
     rings : list of dict
-        ``R_lo``, ``R_hi`` (kpc), ``omega``, ``error`` (km/s/kpc).
+        ``R_lo``, ``R_hi`` (kpc), ``omega``, ``error`` (km/s/kpc); ``in_pattern`` (optional): false where it is drawn faintly.
     fit, weak : (value, error), optional
         Pattern speed of the potential fit and of the weak form over all radii.
     truth : optional
@@ -98,16 +98,20 @@ def pattern_speed_profile(ax: Axes, rings: list[dict[str, float]], *, fit: tuple
     if known is not None:
         _level(ax, known, getattr(truth, "omega_error", None), TRUTH, f"truth: {known:.1f}", "--")
     if getattr(truth, "omega_of_R", None) is not None:
-        ax.plot(truth.omega_R, truth.omega_of_R, color=TRUTH, linewidth=1.0, linestyle=":", label="truth per annulus")
-    style = {"fmt": "o", "color": VERMILLION, "markersize": 5, "linewidth": 1.4, "capsize": 0}
-    ax.errorbar(0.5 * (low + high), omega, error, xerr=0.5 * (high - low), label="weak form in annuli", **style)  # type: ignore[arg-type]
+        steady = np.where(np.abs(truth.omega_of_R - known) < 0.3 * abs(known), truth.omega_of_R, np.nan) if known else truth.omega_of_R
+        ax.plot(truth.omega_R, steady, color=TRUTH, linewidth=1.0, linestyle=":", label="truth per annulus")
     good = np.isfinite(error) & np.isfinite(omega)
+    within = good & np.array([bool(ring.get("in_pattern", True)) for ring in rings])
+    for chosen, alpha, label in ((within, 1.0, "weak form in annuli"), (good & ~within, 0.3, "outside the pattern")):
+        if chosen.any():
+            style = {"fmt": "o", "color": VERMILLION, "markersize": 5, "linewidth": 1.4, "alpha": alpha, "label": label}
+            ax.errorbar((0.5 * (low + high))[chosen], omega[chosen], error[chosen], xerr=0.5 * (high - low)[chosen], **style)
     levels = [value for value in (known, fit[0] if fit else None, weak[0] if weak else None) if value is not None]
-    sure = good & (error < 3 * np.median(error[good])) if good.any() else good
+    sure = within & (error < max(2 * np.min(error[within], initial=np.inf), 0.5 * float(np.max(np.abs(levels), initial=0))))
     everything = [*levels, *(omega - error)[sure], *(omega + error)[sure]]
     if everything:
         margin = 0.25 * max(max(everything) - min(everything), 0.1 * abs(max(everything, key=abs)), 1.0)
-        ax.set_ylim(min(everything) - margin, max(everything) + 1.9 * margin)
+        ax.set_ylim(min(everything) - margin, max(everything) + 2.4 * margin)
     ax.set(xlim=(0, float(np.max(high, initial=1.0)) * 1.02), xlabel="R [kpc]", ylabel=f"pattern speed Ω [{SPEED_UNIT}]")
     ax.legend(loc="upper right", ncols=1)
     return ax
@@ -148,6 +152,7 @@ def frequencies(ax: Axes, curve: RotationCurve, omega: float, *, error: float | 
         for radius in radii:
             ax.plot(radius, abs(omega), "o", color=WEAK, markersize=6, markeredgecolor="white", zorder=5)
             where = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 9.5, "fontweight": "bold"}
+            where["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
             ax.annotate(names[kind], (radius, abs(omega)), **where)
     ax.legend(loc="upper right")
     return ax
