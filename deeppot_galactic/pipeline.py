@@ -326,6 +326,7 @@ def _noted_warnings(notes: list[str]) -> Iterator[None]:
             notes.append(text)
 
     with warnings.catch_warnings():
+        warnings.simplefilter("always", DeepPotWarning)
         warnings.showwarning = note
         yield
 
