@@ -62,8 +62,13 @@ def cases() -> dict[str, Case]:
     }
 
 
-def train_for(stars: Tracers, volume: Volume, seconds: float, preset: str, seed: int) -> tuple[Distribution, dict[str, float]]:
-    """Fit with as many steps as take about ``seconds`` of training; returns the fit, its steps and its wall time, set-up included."""
+def train_for(
+    stars: Tracers, volume: Volume, seconds: float, preset: str, seed: int, steps: int | None = None
+) -> tuple[Distribution, dict[str, float]]:
+    """Fit with ``steps``, or as many as take about ``seconds``; returns the fit, its steps and its wall time, set-up included."""
+    if steps is not None:
+        df, wall = _timed_fit(stars, volume, preset, seed, steps)
+        return df, {"steps": steps, "wall_s": wall}
     trial, trial_time = 2, 0.0
     first = _timed_fit(stars, volume, preset, seed, trial)[1]
     while trial_time < CALIBRATION_SHARE * seconds and trial < 200:
@@ -88,7 +93,7 @@ def known_density(name: str, case: Case, options: argparse.Namespace, preset: st
     """One line of the table: a mock fitted and compared at fresh stars."""
     mock = case.mock
     stars = mock.tracers(options.stars, seed=options.seed)
-    df, facts = train_for(stars, case.volume, options.seconds, preset, options.seed)
+    df, facts = train_for(stars, case.volume, options.seconds, preset, options.seed, options.steps)
     x = mock.sample(TEST_STARS, np.random.default_rng(options.seed + 1000))
     x = x[case.volume.contains(x[:, :3])]
     truth, acceleration = mock.score(x), mock.acceleration(x)
@@ -123,7 +128,7 @@ def annuli(options: argparse.Namespace) -> dict[str, Any]:
         x = x[np.random.default_rng(0).permutation(len(x))[: options.stars]]
     stars = Tracers(x)
     volume = Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
-    df, facts = train_for(stars, volume, options.seconds, options.preset, options.seed)
+    df, facts = train_for(stars, volume, options.seconds, options.preset, options.seed, options.steps)
     x = stars.within(volume).phase_space
     x = x[np.random.default_rng(options.seed).permutation(len(x))[: 2 * TEST_STARS]]
     score = df.evaluate(x)[1]
@@ -241,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", default=",".join(parts), help=f"comma-separated, of: {', '.join(parts)}")
     parser.add_argument("--seconds", type=float, default=300.0, help="training time per fit")
+    parser.add_argument("--steps", type=int, help="training steps per fit instead of a time; not for side-by-side")
     parser.add_argument("--stars", type=int, default=131_072)
     parser.add_argument("--preset", default="fast", choices=sorted(PRESETS))
     parser.add_argument("--threads", type=int, default=2)
