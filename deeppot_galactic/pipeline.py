@@ -27,7 +27,7 @@ from .catalogue.tracers import Tracers
 from .catalogue.volumes import Ball, Cylinder, Volume
 from .config import Config, VolumeConfig
 from .errors import CatalogueError, ConfigError, DeepPotError, DeepPotWarning, StoreError
-from .run_state import RunState, check_folder, log_to, open_run
+from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
 from .units import ANGULAR_SPEED, LENGTH
 
@@ -80,13 +80,19 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     DeepPotError
         For bad input of any kind, before anything is written; or when a fit fails. Finished stages stay.
     """
-    out = check_folder(out, resume=resume)
+    folder = check_folder(out, config, resume=resume)
     check_settings(config)
     volume = make_volume(config.volume)
     tracers, catalogue = load_catalogue(config, volume)
-    state = open_run(config, out, resume=resume)
-    with log_to(state.path("log.txt")), _noted_warnings(state.notes), _threads(config.run.threads):
-        LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, out.resolve(), config.digest()[:12])
+    with claim(folder):
+        state = open_run(config, folder)
+        LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, folder.resolve(), config.digest()[:12])
+        return _carry_out(state, tracers, volume, catalogue, progress)
+
+
+def _carry_out(state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None) -> RunResult:
+    """All stages, with warnings noted and errors logged."""
+    with _noted_warnings(state.notes), _threads(state.config.run.threads):
         try:
             return _Run(state, tracers, volume, catalogue, progress).all()
         except DeepPotError as error:
@@ -123,6 +129,11 @@ class _Run:
                 raise CatalogueError(f"{self.config.catalogue.path} has changed since the run began; choose another folder with --out")
             return
         with self.state.stage("catalogue", "catalogue.json"):
+            for cut in self.catalogue["cuts"]:
+                LOGGER.info("cut: %s, removed %s, left %s", cut.get("name"), cut.get("removed"), cut.get("left"))
+            for note in self.catalogue["notes"]:
+                LOGGER.info("%s", note)
+            self.state.notes.extend(self.catalogue["warnings"])
             write_json(path, self.catalogue)
 
     def _pattern_speed(self) -> dict[str, Any]:

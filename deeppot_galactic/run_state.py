@@ -7,6 +7,7 @@ whatever the moment of a kill, a resumed run repeats at most one stage, from the
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import time
 from collections.abc import Iterator
@@ -22,10 +23,11 @@ from .store import read_json, remove_partial_files, write_json, write_text
 LOGGER = logging.getLogger("deeppot_galactic")
 STATE = "state.json"
 CONFIG = "config.toml"
+LOG = "log.txt"
 
 
 class RunState:
-    """What has been done in a run folder; make one with `open_run`."""
+    """What has been done in a run folder; made by `open_run`."""
 
     def __init__(self, folder: Path, config: Config, stages: dict[str, dict[str, Any]]) -> None:
         self.folder = folder
@@ -76,41 +78,16 @@ class RunState:
         write_json(self.folder / STATE, {"digest": self.config.digest(), "stages": self.stages})
 
 
-def open_run(config: Config, out: str | Path, *, resume: bool) -> RunState:
-    """Claim a new run folder, or go on in one that was interrupted.
+def check_folder(out: str | Path, config: Config, *, resume: bool) -> Path:
+    """Refuse an output folder that must not be used, before anything costs time; nothing is touched.
 
     Raises
     ------
     StoreError
-        If the folder exists and ``resume`` is false, is not a run folder, or cannot be made; nothing in it is touched.
+        If the folder exists and ``resume`` is false, is not a run folder, or is damaged.
     ConfigError
         If the run to be resumed has another configuration.
     """
-    folder = check_folder(out, resume=resume)
-    if not folder.exists() or not any(folder.iterdir()):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"cannot make the output folder {folder}: {error.strerror}") from None
-        write_text(folder / CONFIG, config.to_toml())
-        state = RunState(folder, config, {})
-        state.save()
-        return state
-    remove_partial_files(folder)
-    if (folder / CONFIG).is_file():
-        different = config.differences(read_config(folder / CONFIG))
-        if different:
-            changed = ", ".join(different[:4]) + (" ..." if len(different) > 4 else "")
-            raise ConfigError(f"{folder} was started with another configuration ({changed} differ); choose another folder with --out")
-    else:
-        write_text(folder / CONFIG, config.to_toml())
-    state = RunState(folder, config, _stages(folder / STATE, config))
-    state.save()
-    return state
-
-
-def check_folder(out: str | Path, *, resume: bool) -> Path:
-    """Refuse an output folder that must not be used, before anything costs time (`StoreError`)."""
     folder = Path(out)
     try:
         if folder.exists() and not folder.is_dir():
@@ -120,17 +97,61 @@ def check_folder(out: str | Path, *, resume: bool) -> Path:
         raise StoreError(f"cannot use the output folder {folder}: {error.strerror}") from None
     if content and not resume:
         raise StoreError(f"the output folder {folder} exists and is not empty; choose another with --out, or go on with --resume")
-    known = {CONFIG, STATE}
-    if (
-        content
-        and not known & set(content)
-        and not all(name.startswith((".config.partial", ".state.partial", "log.txt")) for name in content)
-    ):
+    begun = all(name.startswith((".config.partial", LOG)) for name in content)  # killed before its first file was complete
+    if not begun and CONFIG not in content:
         raise StoreError(f"{folder} is not a run folder (it has no {CONFIG}); choose another with --out")
+    if CONFIG in content:
+        different = config.differences(read_config(folder / CONFIG))
+        if different:
+            changed = ", ".join(different[:4]) + (" ..." if len(different) > 4 else "")
+            raise ConfigError(f"{folder} was started with another configuration ({changed} differ); choose another folder with --out")
+        _read_stages(folder / STATE, config)
     return folder
 
 
-def _stages(path: Path, config: Config) -> dict[str, dict[str, Any]]:
+@contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Make the folder, and while the block runs keep other runs out of it and append the messages of the package to its log.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made or written, or another run is at work in it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = _LogFile(folder / LOG, encoding="utf-8")
+    except OSError as error:
+        raise StoreError(f"cannot write in the output folder {folder}: {error.strerror}; files written before are untouched") from None
+    try:
+        stream: Any = handler.stream
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back by the system, however this process ends
+    except OSError:
+        handler.close()
+        raise StoreError(f"another run is at work in {folder}; wait for it, or choose another folder with --out") from None
+    handler.setFormatter(_UtcFormatter("%(asctime)s %(levelname)s %(message)s"))
+    level = LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(min(logging.INFO, level) if level else logging.INFO)
+    try:
+        yield
+    finally:
+        LOGGER.removeHandler(handler)
+        LOGGER.setLevel(level)
+        handler.close()
+
+
+def open_run(config: Config, folder: Path) -> RunState:
+    """Begin in a claimed folder, or go on with what is finished there (`StoreError` when it cannot be written)."""
+    remove_partial_files(folder)
+    if not (folder / CONFIG).is_file():
+        write_text(folder / CONFIG, config.to_toml())
+    state = RunState(folder, config, _read_stages(folder / STATE, config))
+    state.save()
+    return state
+
+
+def _read_stages(path: Path, config: Config) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     state = read_json(path)
@@ -149,25 +170,6 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
-
-
-@contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Append the messages of the package to a file, with times in UTC."""
-    try:
-        handler = _LogFile(path, encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror}; files written before are untouched") from None
-    handler.setFormatter(_UtcFormatter("%(asctime)s %(levelname)s %(message)s"))
-    level = LOGGER.level
-    LOGGER.addHandler(handler)
-    LOGGER.setLevel(min(logging.INFO, level) if level else logging.INFO)
-    try:
-        yield
-    finally:
-        LOGGER.removeHandler(handler)
-        LOGGER.setLevel(level)
-        handler.close()
 
 
 class _LogFile(logging.FileHandler):

@@ -188,11 +188,27 @@ def test_an_output_that_is_a_file_or_cannot_be_made(deeppot: Command, tmp_path: 
     assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_resume_with_another_configuration_is_refused(deeppot: Command, tmp_path: Path) -> None:
+def begin(config: Path, folder: Path) -> None:
+    """The first files of a run, as after an early kill."""
     from deeppot_galactic.config import read_config
-    from deeppot_galactic.run_state import open_run
+    from deeppot_galactic.run_state import claim, open_run
 
-    open_run(read_config(good_run(tmp_path)), tmp_path / "out", resume=False)
+    with claim(folder):
+        open_run(read_config(config), folder)
+
+
+def test_two_runs_in_one_folder_are_refused(deeppot: Command, tmp_path: Path) -> None:
+    from deeppot_galactic.run_state import claim
+
+    begin(good_run(tmp_path), tmp_path / "out")
+    with claim(tmp_path / "out"):
+        before = (tmp_path / "out" / "state.json").stat().st_mtime_ns
+        refused(deeppot("run", "run.toml", "--out", "out", "--resume"), "another run is at work")
+        assert (tmp_path / "out" / "state.json").stat().st_mtime_ns == before
+
+
+def test_resume_with_another_configuration_is_refused(deeppot: Command, tmp_path: Path) -> None:
+    begin(good_run(tmp_path), tmp_path / "out")
     before = snapshot(tmp_path / "out")
     refused(deeppot("run", "run.toml", "--out", "out", "--resume", "--seed", 5), "run.seed")
     assert snapshot(tmp_path / "out") == before
@@ -200,10 +216,7 @@ def test_resume_with_another_configuration_is_refused(deeppot: Command, tmp_path
 
 @pytest.mark.parametrize("state", ["", "{}", "[]", '{"stages": 3}', '{"stages": {"catalogue": {"files": 3}}}', "{" * 99999])
 def test_a_damaged_state_is_refused(deeppot: Command, tmp_path: Path, state: str) -> None:
-    from deeppot_galactic.config import read_config
-    from deeppot_galactic.run_state import open_run
-
-    open_run(read_config(good_run(tmp_path)), tmp_path / "out", resume=False)
+    begin(good_run(tmp_path), tmp_path / "out")
     (tmp_path / "out" / "state.json").write_text(state)
     before = snapshot(tmp_path / "out")
     refused(deeppot("run", "run.toml", "--out", "out", "--resume"), "state.json")
