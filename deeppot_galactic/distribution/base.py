@@ -106,7 +106,7 @@ class Distribution(ABC):
             raise FitError(f"phase space must have shape (N, 6), found {rows.shape}")
         log_density, score = np.empty(len(rows)), np.empty_like(rows)
         for start in range(0, len(rows), ROWS):
-            chunk = torch.from_numpy(np.ascontiguousarray(rows[start : start + ROWS])).clone()
+            chunk = torch.tensor(rows[start : start + ROWS])
             part, gradient = self._evaluate(chunk)
             log_density[start : start + ROWS] = part.cpu().numpy()
             score[start : start + ROWS] = gradient.cpu().numpy()

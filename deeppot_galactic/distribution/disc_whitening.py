@@ -4,6 +4,7 @@ With R^2 = x^2 + y^2, s = ln(1 + R^2 / a^2) and w(s) in [-1, 1] over the data:
 
     planar "log"      (x', y') = (x, y) sqrt(s) / R                so that R' = sqrt(s)
     planar "linear"   (x', y') = (x, y) - centre                    for a volume away from the axis
+    planar "physical" (x', y') = (x, y) / l                         with l the epicyclic scale, median of R sigma_phi / |v_stream|
     z' = asinh((z - z_0) / h(w)),                                   a vertical scale that follows R
     u = (v_x, v_y) - Omega_s(w) (-y, x),   Omega_s = C(w) / sqrt(R^2 + a^2),
     (v_x', v_y') = u / sigma_R + e (e . u) kappa,   e = (-y, x),
@@ -25,9 +26,6 @@ from torch import Tensor
 from ..errors import FitError
 from .whitening import Whitening, chebyshev, check_scale, fit_profile, quantile_bins, smooth_saturation
 
-SATURATION = 1.25
-"""The profiles are frozen smoothly beyond this multiple of the largest s of the data."""
-
 
 class DiscWhitening(Whitening):
     """See the module. ``parameters``: a, linear (0 or 1), centre (2,), z0, s_limit, s_mid, s_half, stream, ln_h, ln_sigma_r, q,
@@ -47,7 +45,7 @@ class DiscWhitening(Whitening):
             kpc, km/s.
         weights : ndarray, shape (n,), optional
             Per-star weights.
-        planar : {"log", "linear"}
+        planar : {"log", "linear", "physical"}
             Map of (x, y).
         degree : int
             Highest order of the profiles.
@@ -62,27 +60,26 @@ class DiscWhitening(Whitening):
         radius = np.hypot(x[:, 0], x[:, 1])
         a = max(float(np.median(radius)) / np.sqrt(3.0), 1e-3)
         s = np.log1p(radius**2 / a**2)
-        limit = SATURATION * float(s.max())
+        limit = float(s.max())
         s = s / (1.0 + (s / limit) ** 8) ** 0.125
-        low = 0.0 if planar == "log" else float(s.min())
-        mid, half = 0.5 * (s.max() + low), max(0.5 * (s.max() - low), 1e-6)
+        low = float(s.min()) if planar == "linear" else 0.0
+        mid, half = 0.5 * (limit + low), max(0.5 * (limit - low), 1e-6)  # w stays below 1 at any radius
         z0 = float(np.median(x[:, 2]))
         rows = _profiles(x, weight, radius, (s - mid) / half, z0)
         w, r = rows["w"], rows["r"]
         t = r**2 / (r**2 + a**2)
-        anisotropy = np.log(rows["sigma_phi"] / rows["sigma_r"]) / np.maximum(t, 0.05)
         parameters = {
             "a": a,
-            "linear": float(planar == "linear"),
+            "linear": float(planar != "log"),
             "centre": np.average(x[:, :2], axis=0, weights=weight) if planar == "linear" else np.zeros(2),
             "z0": z0,
             "s_limit": limit,
             "s_mid": mid,
             "s_half": half,
-            "stream": fit_profile(w, rows["stream"] / np.maximum(r, 1e-9) * np.sqrt(r**2 + a**2), degree),
+            "stream": fit_profile(w, rows["stream"], degree, r / np.sqrt(r**2 + a**2)),
             "ln_h": fit_profile(w, np.log(rows["h"]), degree),
             "ln_sigma_r": fit_profile(w, np.log(rows["sigma_r"]), degree),
-            "q": fit_profile(w, anisotropy, degree),
+            "q": fit_profile(w, np.log(rows["sigma_phi"] / rows["sigma_r"]), degree, t),
             "ln_sigma_z": fit_profile(w, np.log(rows["sigma_z"]), degree),
             "mean": np.zeros(6),
             "scale": np.ones(6),
@@ -90,11 +87,12 @@ class DiscWhitening(Whitening):
         whitening = cls(parameters)
         y = whitening.whiten(torch.tensor(x, dtype=torch.float64))[0].numpy()
         mean = np.average(y, axis=0, weights=weight)
-        if planar == "log":
+        symmetric = planar != "linear"
+        if symmetric:
             mean[[0, 1, 3, 4]] = 0.0
         square = np.average((y - mean) ** 2, axis=0, weights=weight)
-        if planar == "log":
-            square[:2] = square[:2].mean()
+        if symmetric:
+            square[:2] = square[:2].mean() if planar == "log" else epicyclic_scale(rows) ** 2
             square[3:5] = square[3:5].mean()
         whitening.parameters["mean"] = torch.from_numpy(mean)
         whitening.parameters["scale"] = torch.from_numpy(np.sqrt(square))
@@ -158,6 +156,14 @@ class DiscWhitening(Whitening):
         ux, uy = (wx + along * py) / alpha, (wy - along * px) / alpha
         vz = wz * torch.exp(chebyshev(w, p["ln_sigma_z"]))
         return torch.stack([px, py, pz, ux - omega * py, uy + omega * px, vz], 1)
+
+
+def epicyclic_scale(profiles: dict[str, NDArray[np.float64]]) -> float:
+    """Median over the stars of R sigma_phi / |v_stream| in kpc: how far a star strays from its circle, but at most a third of the
+    median radius (slowly rotating systems) and at least a thirtieth."""
+    typical = float(np.median(profiles["r"]))
+    scale = profiles["r"] * profiles["sigma_phi"] / np.maximum(np.abs(profiles["stream"]), 1e-9)
+    return float(np.clip(np.median(scale), typical / 30.0, typical / 3.0))
 
 
 def _log1p_over(q: Tensor) -> Tensor:

@@ -1,13 +1,13 @@
 r"""ln p(y) as a network, with gradient and Laplacian pushed forward by hand.
 
-    ln p(y) = -|y|^2 / 2 + E(y),     E = w . h_L,     h_{l+1} = h_l + phi(W_l h_l + b_l),    h_1 = phi(W_0 q(y) + b_0),
+    ln p(y) = base(y) + E(y),     E = w . h_L,     h_{l+1} = h_l + phi(W_l h_l + b_l),    h_1 = phi(W_0 q(y) + b_0),
 
-with q(y) the features. For every unit its value h, gradient J = grad h and Laplacian L = lap h travel together: with z = W h + b,
-J_z = W J, L_z = W L (one product of matrices for the eight rows),
+with q(y) and base(y) from `features`. For every unit its value h, gradient J = grad h and Laplacian L = lap h travel together: with
+z = W h + b, J_z = W J, L_z = W L (one product of matrices for the eight rows),
 
     h' = phi(z),   J' = phi'(z) J_z,   L' = phi''(z) |J_z|^2 + phi'(z) L_z.
 
-The objective of score matching is quadratic in s = grad ln p = w J - y and linear in lap ln p = w L - 6,
+The objective of score matching is quadratic in s = grad ln p = w J + grad base and linear in lap ln p = w L + lap base,
 
     loss = mean( g (|s|^2 / 2 + lap ln p) + grad_y g . s ).
 
@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .features import SIZES, check_features, pushed_forward, values
+from .features import Features
 
 CHUNK = 256
 """Rows worked through at once on the CPU: eight rows of 128 numbers for each fit into a megabyte."""
@@ -36,18 +36,17 @@ class EnergyNetwork(nn.Module):
     ----------
     width, depth : int
         Units of a hidden layer, and number of hidden layers.
-    features : {"plain", "rotation"}
-        Inputs, see `deeppot_galactic.distribution.features`.
+    features : Features
+        Inputs and base, see `deeppot_galactic.distribution.features`.
     generator : torch.Generator
         Draws the initial weights.
     """
 
-    def __init__(self, *, width: int = 128, depth: int = 3, features: str = "plain", generator: torch.Generator | None = None) -> None:
+    def __init__(self, *, features: Features, width: int = 128, depth: int = 3, generator: torch.Generator | None = None) -> None:
         super().__init__()
-        check_features(features)
         self.features = features
         self.width, self.depth = width, depth
-        sizes = [SIZES[features]] + [width] * depth
+        sizes = [features.size] + [width] * depth
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
@@ -58,23 +57,24 @@ class EnergyNetwork(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """ln p (n,), not normalised, of whitened points (n, 6)."""
-        h = values(self.features, y)
+        h, base = self.features.values(y)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = nn.functional.silu(nn.functional.linear(h, weight, bias))
             h = a if index == 0 else h + a
-        return h @ self.out - 0.5 * (y * y).sum(1)
+        return h @ self.out + base
 
     def score_and_laplacian(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """grad ln p (n, 6) and lap ln p (n,); differentiable with respect to the weights."""
-        state = pushed_forward(self.features, y)
+        inputs = self.features.pushed_forward(y)
+        state, base = inputs[:, :, :-1], inputs[:, :, -1]
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             moved = state @ weight.T
             _, d1, d2, _ = _activation(moved[0] + bias)
             slope, bend = moved[1:7], moved[7]
             new = torch.cat([nn.functional.silu(moved[:1] + bias), d1 * slope, (d2 * (slope * slope).sum(0) + d1 * bend)[None]])
             state = new if index == 0 else state + new
-        projected = state @ self.out
-        return projected[1:7].T - y, projected[7] - y.shape[1]
+        projected = state @ self.out + base
+        return projected[1:7].T, projected[7]
 
     def objective(self, y: Tensor, weight: Tensor, slope: Tensor) -> Tensor:
         """The loss of the module's docstring.
@@ -131,7 +131,7 @@ class _Objective(torch.autograd.Function):
 
 
 def objective_gradient(
-    features: str,
+    features: Features,
     y: Tensor,
     weight: Tensor,
     slope: Tensor,
@@ -149,7 +149,8 @@ def objective_gradient(
     """
     depth = len(weights)
     with torch.no_grad():
-        state = pushed_forward(features, y)
+        inputs = features.pushed_forward(y)
+        state, base = inputs[:, :, :-1].contiguous(), inputs[:, :, -1]
         kept = []
         for index in range(depth):
             moved = torch.matmul(state, weights[index].T)
@@ -163,12 +164,11 @@ def objective_gradient(
             new[7].addcmul_(d2, square)
             kept.append((state, slopes, bend, square, d1, d2, d3))
             state = new if index == 0 else new.add_(state)
-        projected = torch.matmul(state, out)
-        s = projected[1:7].T - y
-        laplacian = projected[7] - y.shape[1]
+        projected = torch.matmul(state, out).add_(base)
+        s, laplacian = projected[1:7].T, projected[7]
         loss = (weight * (0.5 * (s * s).sum(1) + laplacian)).sum(dtype=torch.float64) + (slope * s[:, :3]).sum(dtype=torch.float64)
         cotangent = torch.zeros_like(projected)
-        cotangent[1:7] = (weight[:, None] * s).T
+        cotangent[1:7] = weight * projected[1:7]
         cotangent[1:4] += slope.T
         cotangent[7] = weight
         gradients[-1].addmv_(state.reshape(-1, state.shape[2]).T, cotangent.reshape(-1))

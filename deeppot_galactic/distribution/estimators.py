@@ -14,9 +14,10 @@ def estimator_class(name: str) -> type[Distribution]:
     StoreError
         For a name this version does not know.
     """
+    from .flow import FlowDistribution
     from .score_matching import ScoreMatchingDistribution
 
-    classes: dict[str, type[Distribution]] = {c.estimator: c for c in (ScoreMatchingDistribution,)}
+    classes: dict[str, type[Distribution]] = {c.estimator: c for c in (ScoreMatchingDistribution, FlowDistribution)}
     if name not in classes:
         raise StoreError(f"estimator {name!r} is unknown; this version knows {', '.join(sorted(classes))}")
     return classes[name]

@@ -1,78 +1,201 @@
-"""Inputs of the ln f network: the whitened coordinates and, for discs, smooth functions of them.
+r"""Inputs and base of the ln f network: smooth functions of the chart y, with gradient and Laplacian in closed form.
 
-In a disc f is close to a function of rotation-invariant quantities. With the whitened (X, Y, Z, V_x, V_y, V_z) and
-rho^2 = X^2 + Y^2 + EPSILON^2 the network is also given
+`PlainFeatures`: q(y) = y and base(y) = -|y|^2 / 2, for charts in which the stars are nearly N(0, 1).
 
-    u_R = (X V_x + Y V_y) / rho,   u_phi = (X V_y - Y V_x) / rho,   rho,   cos 2phi ~ (X^2 - Y^2) / rho^2,   sin 2phi ~ 2 X Y / rho^2.
+`DiscFeatures`: the chart is (x / l, y / l, z', v'), physical lengths in units of the epicyclic scale l, because the distances over
+which f of a cold disc changes are of that size at all radii (in coordinates that compress the outer disc its scores would dominate the
+objective). The network is given quantities of order one, most of them invariant under rotation. With Q = x^2 + y^2 (in units of l^2),
+s = ln(1 + Q / a^2), rho^2 = Q + e^2,
 
-Each is N / rho^p with a polynomial N, hence with r = (X, Y)
+    (x, y) (s / Q)^(1/2) / b,   z', v',   u_R = (x v_x + y v_y) / rho,   u_phi = (x v_y - y v_x) / rho,   rho,
+    (x^2 - y^2) / rho^2,   2 x y / rho^2,
+    base = -s / (2 b^2) - ln(a^2 + Q) - z'^2 / 2 - |v'|^2 / 2,
 
-    grad = grad N / rho^p - p N r / rho^(p+2),
-    lap  = lap N / rho^p - 2 p (r . grad N) / rho^(p+2) + N (p (p+2) |r|^2 / rho^(p+4) - 2 p / rho^(p+2)),
+the base being the axisymmetric disc in which (x, y) (s / Q)^(1/2) / b, z', v' is N(0, 1). Each in-plane function is a polynomial N(x, y)
+times psi(Q), so that with r = (x, y)
 
-which is exact and costs a few element-wise products. Nothing here is learnt.
+    grad = psi grad N + 2 N psi' r,      lap = psi lap N + 4 psi' (r . grad N) + 4 N (psi' + Q psi'').
+
+Nothing here is learnt. `Features.pushed_forward` stacks value, six derivatives and Laplacian; its last column is the base.
 """
 
 from __future__ import annotations
 
+import math
+from abc import ABC, abstractmethod
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import StoreError
 
-EPSILON2 = 0.01
-"""Square of the softening of rho, in whitened units: a tenth of the disc's radial scale."""
-
-SIZES = {"plain": 6, "rotation": 11}
+SOFTENING = 1.0
+"""e, in units of the epicyclic scale."""
 
 
-def check_features(name: str) -> None:
-    """Refuse an unknown set of features."""
-    if name not in SIZES:
-        raise ConfigError(f"features {name!r} are unknown; choose {' or '.join(SIZES)}")
+SERIES = 0.1
+"""R^2 / a^2 below which a series of twelve terms replaces ln(1 + t) / t."""
 
 
-def values(name: str, y: Tensor) -> Tensor:
-    """The features of whitened points (n, 6), shape (n, k)."""
-    if name == "plain":
-        return y
-    x, u, _, vx, vy, _ = y.unbind(1)
-    rho2 = x * x + u * u + EPSILON2
-    rho = torch.sqrt(rho2)
-    extra = [(x * vx + u * vy) / rho, (x * vy - u * vx) / rho, rho - 1.0, (x * x - u * u) / rho2, 2.0 * x * u / rho2]
-    return torch.cat([y, torch.stack(extra, 1)], 1)
+class Features(ABC):
+    """Inputs of the network (``size`` of them) and the base of ln p."""
+
+    kind: str
+    size: int
+
+    @abstractmethod
+    def pushed_forward(self, y: Tensor) -> Tensor:
+        """Features and base with derivatives and Laplacian, shape (8, n, size + 1), for ``y`` (n, 6)."""
+
+    @abstractmethod
+    def values(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (n, size) and base (n,), differentiable."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able description."""
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> Features:
+        """Inverse of `to_dict`."""
+        if values.get("kind") == PlainFeatures.kind:
+            return PlainFeatures()
+        if values.get("kind") == DiscFeatures.kind:
+            return DiscFeatures(a=float(values["a"]), b=float(values["b"]))
+        raise StoreError(f"features {values.get('kind')!r} are unknown; this version knows plain and disc")
 
 
-def pushed_forward(name: str, y: Tensor) -> Tensor:
-    """Features, their six derivatives and their Laplacian, stacked: shape (8, n, k)."""
-    n = len(y)
-    out = torch.zeros(8, n, SIZES[name], dtype=y.dtype, device=y.device)
+def _identity(y: Tensor, size: int) -> Tensor:
+    out = torch.zeros(8, len(y), size + 1, dtype=y.dtype, device=y.device)
     out[0, :, :6] = y
     out[1:7, :, :6] = torch.eye(6, dtype=y.dtype, device=y.device)[:, None, :]
-    if name == "plain":
-        return out
-    x, u, _, vx, vy, _ = y.unbind(1)
-    r2 = x * x + u * u
-    rho2 = r2 + EPSILON2
-    i2 = 1.0 / rho2
-    i1 = torch.sqrt(i2)
-    i3, i4 = i1 * i2, i2 * i2
-    curve = 3.0 * r2 * i4 - 2.0 * i2  # Laplacian of 1/rho times rho
-    radial, azimuthal = x * vx + u * vy, x * vy - u * vx
-    for k, numerator, dx, dy in ((6, radial, vx, vy), (7, azimuthal, vy, -vx)):
-        out[0, :, k] = numerator * i1
-        out[1, :, k] = dx * i1 - numerator * x * i3
-        out[2, :, k] = dy * i1 - numerator * u * i3
-        out[7, :, k] = numerator * i1 * (curve - 2.0 * i2)
-    out[4, :, 6], out[5, :, 6] = x * i1, u * i1
-    out[4, :, 7], out[5, :, 7] = -u * i1, x * i1
-    out[0, :, 8] = rho2 * i1 - 1.0
-    out[1, :, 8], out[2, :, 8] = x * i1, u * i1
-    out[7, :, 8] = (2.0 - r2 * i2) * i1
-    quadratic = 8.0 * r2 * i4 - 12.0 * i2  # p = 2, r . grad N = 2 N: -8 / rho^2 from the cross term and -4 / rho^2 from rho^-2
-    for k, numerator, dx, dy in ((9, x * x - u * u, 2.0 * x, -2.0 * u), (10, 2.0 * x * u, 2.0 * u, 2.0 * x)):
-        out[0, :, k] = numerator * i2
-        out[1, :, k] = dx * i2 - 2.0 * numerator * x * i4
-        out[2, :, k] = dy * i2 - 2.0 * numerator * u * i4
-        out[7, :, k] = numerator * i2 * quadratic
+    out[0, :, -1] = -0.5 * (y * y).sum(1)
+    out[1:7, :, -1] = -y.T
+    out[7, :, -1] = -6.0
     return out
+
+
+class PlainFeatures(Features):
+    """The chart itself, and a standard normal base."""
+
+    kind = "plain"
+    size = 6
+
+    def pushed_forward(self, y: Tensor) -> Tensor:
+        return _identity(y, self.size)
+
+    def values(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        return y, -0.5 * (y * y).sum(1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind}
+
+
+class DiscFeatures(Features):
+    """See the module.
+
+    Parameters
+    ----------
+    a : float
+        Radial scale of the logarithmic stretch, in units of l.
+    b : float
+        Standard deviation of the stretched (x, y).
+    """
+
+    kind = "disc"
+    size = 11
+
+    def __init__(self, *, a: float, b: float) -> None:
+        self.a2, self.b = a * a, b
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind, "a": math.sqrt(self.a2), "b": self.b}
+
+    def _stretch(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """psi = (s / Q)^(1/2) / b with two derivatives in Q, and s."""
+        t = q / self.a2
+        s = torch.log1p(t)
+        small = t < SERIES
+        safe = torch.where(small, torch.ones_like(t), t)
+        # w = ln(1 + t) / t = sum (-t)^n / (n + 1) and two derivatives; the series where the closed form would lose digits
+        near = tuple(_horner(t, [(-1.0) ** n / (n + 1) * math.perm(n, k) for n in range(k, 12)]) for k in range(3))
+        u = 1.0 / (1.0 + safe)
+        w0 = torch.log1p(safe) / safe
+        w1 = (u - w0) / safe
+        w2 = (-u * u - 2.0 * w1) / safe
+        w, d1, d2 = (torch.where(small, p, r) for p, r in zip(near, (w0, w1, w2), strict=True))
+        root = torch.sqrt(w)
+        scale = 1.0 / (math.sqrt(self.a2) * self.b)
+        first = d1 / (2.0 * root)
+        second = d2 / (2.0 * root) - d1 * d1 / (4.0 * root * w)
+        return scale * root, scale * first / self.a2, scale * second / self.a2**2, s
+
+    def values(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        x, u, _, vx, vy, _ = y.unbind(1)
+        q = x * x + u * u
+        psi, _, _, s = self._stretch(q)
+        rho2 = q + SOFTENING**2
+        rho = torch.sqrt(rho2)
+        plane = torch.stack([x * psi, u * psi], 1)
+        extra = [(x * vx + u * vy) / rho, (x * vy - u * vx) / rho, rho - SOFTENING, (x * x - u * u) / rho2, 2.0 * x * u / rho2]
+        base = -0.5 * s / self.b**2 - torch.log(self.a2 + q) - 0.5 * (y[:, 2:] ** 2).sum(1)
+        return torch.cat([plane, y[:, 2:], torch.stack(extra, 1)], 1), base
+
+    def pushed_forward(self, y: Tensor) -> Tensor:
+        out = _identity(y, self.size)
+        x, u, _, vx, vy, _ = y.unbind(1)
+        q = x * x + u * u
+        one = torch.ones_like(x)
+        psi, psi1, psi2, s = self._stretch(q)
+        out[1:3, :, :2] = 0.0
+        for k, n, nx, ny in ((0, x, one, 0.0 * one), (1, u, 0.0 * one, one)):
+            _in_plane(out, k, x, u, q, (n, nx, ny), n, (psi, psi1, psi2))
+        i2 = 1.0 / (q + SOFTENING**2)
+        i1 = torch.sqrt(i2)
+        i3 = i1 * i2
+        inverse = (i1, -0.5 * i3, 0.75 * i3 * i2)
+        radial, azimuthal = x * vx + u * vy, x * vy - u * vx
+        _in_plane(out, 6, x, u, q, (radial, vx, vy), radial, inverse)
+        _in_plane(out, 7, x, u, q, (azimuthal, vy, -vx), azimuthal, inverse)
+        out[4, :, 6], out[5, :, 6] = x * i1, u * i1
+        out[4, :, 7], out[5, :, 7] = -u * i1, x * i1
+        rho = i1 / i2
+        _in_plane(out, 8, x, u, q, (one, 0.0 * one, 0.0 * one), 0.0 * one, (rho, 0.5 * i1, -0.25 * i3))
+        out[0, :, 8] -= SOFTENING
+        inverse2 = (i2, -i2 * i2, 2.0 * i2 * i2 * i2)
+        first, second = x * x - u * u, 2.0 * x * u
+        _in_plane(out, 9, x, u, q, (first, 2.0 * x, -2.0 * u), 2.0 * first, inverse2)
+        _in_plane(out, 10, x, u, q, (second, 2.0 * u, 2.0 * x), 2.0 * second, inverse2)
+        ia = 1.0 / (self.a2 + q)
+        c = 0.5 / self.b**2 + 1.0
+        out[0, :, -1] = -0.5 * s / self.b**2 - torch.log(self.a2 + q) - 0.5 * (y[:, 2:] ** 2).sum(1)
+        out[1, :, -1], out[2, :, -1] = -2.0 * c * x * ia, -2.0 * c * u * ia
+        out[7, :, -1] = -4.0 - 4.0 * c * ia * (1.0 - q * ia)
+        return out
+
+
+def _horner(t: Tensor, coefficients: list[float]) -> Tensor:
+    total = torch.full_like(t, coefficients[-1])
+    for c in coefficients[-2::-1]:
+        total = total * t + c
+    return total
+
+
+def _in_plane(
+    out: Tensor,
+    column: int,
+    x: Tensor,
+    u: Tensor,
+    q: Tensor,
+    numerator: tuple[Tensor, Tensor, Tensor],
+    turned: Tensor,
+    psi: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write N psi(Q) with harmonic N: ``numerator`` is N, dN/dx, dN/dy and ``turned`` is r . grad N."""
+    n, nx, ny = numerator
+    p0, p1, p2 = psi
+    out[0, :, column] = n * p0
+    out[1, :, column] = nx * p0 + 2.0 * n * p1 * x
+    out[2, :, column] = ny * p0 + 2.0 * n * p1 * u
+    out[7, :, column] = 4.0 * p1 * turned + 4.0 * n * (p1 + q * p2)

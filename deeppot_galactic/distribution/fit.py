@@ -14,10 +14,13 @@ from ..catalogue.volumes import Ball
 from ..errors import ConfigError, FitError
 from .base import Distribution
 from .disc_whitening import DiscWhitening
+from .flow_fit import fit_flow
+from .likelihood import LikelihoodSettings
+from .matching import MatchingSettings
 from .score_matching import ScoreMatchingSettings, fit_score_matching
 from .sphere_whitening import SphereWhitening
 from .training_volume import training_volume
-from .whitening import Whitening, check_scale
+from .whitening import AffineWhitening, Whitening, check_scale
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -31,9 +34,25 @@ MOST_DUPLICATES = 0.01
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
-    "quick": ScoreMatchingSettings(steps=500, batch=1024, width=64, warmup=50, ema=0.98, validate_every=50, rate=4e-3),
+    "quick": ScoreMatchingSettings(steps=500, batch=1024, width=64, warmup=20, ema=0.98, validate_every=50, rate=1e-2),
+    "flow-matching": MatchingSettings(),
+    "paper": LikelihoodSettings(),
+    "paper-small": LikelihoodSettings(
+        steps=2000,
+        batch=1024,
+        width=64,
+        depth=3,
+        chain=1,
+        solver="rk4",
+        solver_steps=4,
+        warmup=100,
+        validate_every=100,
+        checkpoint_every=100,
+    ),
 }
-"""Named settings. "fast": the default. "quick": for tests and first looks, far from converged."""
+"""Named settings. "fast": score matching, the default. "quick": the same for tests and first looks, far from converged.
+"flow-matching": a continuous flow with a sampler. "paper": FFJORD by likelihood with the numbers of Kalda, Green & Ghosh (2023);
+"paper-small": the same method at a size for a laptop."""
 
 
 def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
@@ -59,13 +78,16 @@ def _nearest(name: str, known: Any) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
-def choose_whitening(x: NDArray[np.float64], weights: NDArray[np.float64] | None, volume: Volume) -> Whitening:
-    """A sphere for a ball around the origin, a disc with linear (x, y) for any other ball, and a disc for a cylinder."""
+def choose_whitening(x: NDArray[np.float64], weights: NDArray[np.float64] | None, volume: Volume, settings: Any) -> Whitening:
+    """A sphere for a ball around the origin, a disc with linear (x, y) for any other ball, and a disc for a cylinder: in physical
+    lengths for score matching, which needs a metric, stretched to a normal for flows, which need one to start from."""
+    if not getattr(settings, "whiten", True):
+        return AffineWhitening.fit(x, weights)
     if isinstance(volume, Ball):
         if np.linalg.norm(volume.center) < 0.5 * volume.radius:
             return SphereWhitening.fit(x, weights, centre=volume.center)
         return DiscWhitening.fit(x, weights, planar="linear", degree=3)
-    return DiscWhitening.fit(x, weights)
+    return DiscWhitening.fit(x, weights, planar="physical" if isinstance(settings, ScoreMatchingSettings) else "log")
 
 
 def _check(x: NDArray[np.float64], volume: Volume) -> None:
@@ -143,11 +165,11 @@ def fit_distribution(
     used = tracers.within(region)
     x = used.phase_space
     weights = None if used.weights is None else np.asarray(used.weights, dtype=np.float64)
-    whitening = choose_whitening(x, weights, region)
-    df = fit_score_matching(
+    fit: Any = fit_score_matching if isinstance(settings, ScoreMatchingSettings) else fit_flow
+    df = fit(
         x,
         weights,
-        whitening=whitening,
+        whitening=choose_whitening(x, weights, region, settings),
         volume=volume,
         region=region,
         settings=settings,

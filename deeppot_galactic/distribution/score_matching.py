@@ -24,6 +24,7 @@ from torch import Tensor
 from ..training import Progress, ShuffledBatches, TrainingSettings, split_indices, train
 from .base import Distribution
 from .energy_network import EnergyNetwork
+from .features import DiscFeatures, Features, PlainFeatures
 from .normalisation import log_normalisation
 from .whitening import Whitening
 
@@ -42,8 +43,8 @@ class ScoreMatchingSettings:
     ----------
     steps, batch, rate, warmup, weight_decay, ema, clip, validate_every, early_stopping, checkpoint_every
         See `deeppot_galactic.training.TrainingSettings`; ``batch`` is the number of stars of an update.
-    width, depth, features
-        See `EnergyNetwork`; features "auto" takes "rotation" for a disc around the origin.
+    width, depth
+        See `EnergyNetwork`.
     noise : float
         Standard deviation of the noise added to whitened stars during training.
     reflect : bool
@@ -65,7 +66,6 @@ class ScoreMatchingSettings:
     checkpoint_every: int = 500
     width: int = 128
     depth: int = 3
-    features: str = "auto"
     noise: float = 0.0
     reflect: bool = False
     turn: bool = False
@@ -101,7 +101,7 @@ class ScoreMatchingDistribution(Distribution):
         header = {
             "width": network.width,
             "depth": network.depth,
-            "features": network.features,
+            "features": network.features.to_dict(),
             "whitening": self.whitening.to_dict(),
             "log_scale": self.log_scale,
         }
@@ -109,7 +109,8 @@ class ScoreMatchingDistribution(Distribution):
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> ScoreMatchingDistribution:
-        network = EnergyNetwork(width=int(header["width"]), depth=int(header["depth"]), features=header["features"])
+        features = Features.from_dict(header["features"])
+        network = EnergyNetwork(features=features, width=int(header["width"]), depth=int(header["depth"]))
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
         return cls(network=network, whitening=whitening, log_scale=float(header["log_scale"]), **common)
@@ -158,8 +159,8 @@ def fit_score_matching(
     rows, held = rows.to(device), held.to(device)
     batches = ShuffledBatches(y[rows], weight[rows], slope_y[rows], size=settings.batch, seed=seed)
     initial = torch.Generator().manual_seed(seed)
-    features = settings.features if settings.features != "auto" else ("rotation" if _about_the_axis(whitening) else "plain")
-    network = EnergyNetwork(width=settings.width, depth=settings.depth, features=features, generator=initial).to(device)
+    features = choose_features(whitening, y64.numpy())
+    network = EnergyNetwork(features=features, width=settings.width, depth=settings.depth, generator=initial).to(device)
     reflection, turn = _symmetries(settings, device)
 
     def loss(batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
@@ -212,8 +213,13 @@ def fit_score_matching(
     )
 
 
-def _about_the_axis(whitening: Whitening) -> bool:
-    return whitening.kind == "disc" and not bool(whitening.parameters["linear"])
+def choose_features(whitening: Whitening, y: NDArray[np.float64]) -> Features:
+    """Disc features for a physical chart about the axis, scaled to the whitened stars ``y``; plain ones otherwise."""
+    if whitening.kind != "disc" or not bool(whitening.parameters["linear"]) or bool((whitening.parameters["centre"] != 0).any()):
+        return PlainFeatures()
+    a = float(whitening.parameters["a"] / whitening.parameters["scale"][0])
+    stretched = np.log1p((y[:, 0] ** 2 + y[:, 1] ** 2) / a**2)  # the sum of two squares
+    return DiscFeatures(a=a, b=float(np.sqrt(0.5 * stretched.mean())))
 
 
 def _symmetries(settings: ScoreMatchingSettings, device: str) -> tuple[Tensor | None, Tensor | None]:

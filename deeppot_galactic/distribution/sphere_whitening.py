@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .disc_whitening import SATURATION, _expm1_over, _log1p_over
+from .disc_whitening import _expm1_over, _log1p_over
 from .whitening import Whitening, chebyshev, check_scale, fit_profile, quantile_bins, smooth_saturation
 
 
@@ -31,9 +31,9 @@ class SphereWhitening(Whitening):
         radius = np.linalg.norm(x[:, :3] - centre, axis=1)
         a = max(float(np.median(radius)) / np.sqrt(3.0), 1e-3)
         s = np.log1p(radius**2 / a**2)
-        limit = SATURATION * float(s.max())
+        limit = max(float(s.max()), 1e-6)
         s = s / (1.0 + (s / limit) ** 8) ** 0.125
-        half = max(0.5 * float(s.max()), 1e-6)
+        half = 0.5 * limit
         mean_v = np.average(x[:, 3:], axis=0, weights=weight)
         arguments, values = [], []
         for rows in quantile_bins(radius):

@@ -34,7 +34,7 @@ class Whitening(ABC):
     kind: str
 
     def __init__(self, parameters: dict[str, Any], *, device: str | torch.device = "cpu") -> None:
-        self.parameters = {k: torch.as_tensor(v, dtype=torch.float64, device=device) for k, v in parameters.items()}
+        self.parameters = {k: torch.tensor(np.array(v, dtype=np.float64), device=device) for k, v in parameters.items()}
 
     @abstractmethod
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,8 +137,10 @@ def chebyshev(w: Tensor, coefficients: Tensor) -> Tensor:
     return w * b1 - b2 + coefficients[0]
 
 
-def fit_profile(w: NDArray[np.float64], values: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
-    """Least-squares Chebyshev coefficients of a binned profile, with a light damping of the high orders.
+def fit_profile(
+    w: NDArray[np.float64], values: NDArray[np.float64], degree: int, factor: NDArray[np.float64] | float = 1.0
+) -> NDArray[np.float64]:
+    """Coefficients c for which ``factor`` sum_k c_k T_k(w) is nearest to a binned profile, with a light damping of the high orders.
 
     Parameters
     ----------
@@ -148,9 +150,11 @@ def fit_profile(w: NDArray[np.float64], values: NDArray[np.float64], degree: int
         Profile.
     degree : int
         Highest order.
+    factor : ndarray, shape (k,), or float
+        Known factor of the profile; where it vanishes the profile says nothing about the sum.
     """
     degree = min(degree, max(len(w) // 3, 0))
-    matrix = np.polynomial.chebyshev.chebvander(w, degree)
+    matrix = np.polynomial.chebyshev.chebvander(w, degree) * np.reshape(factor, (-1, 1))
     damping = np.diag(1e-3 * np.arange(degree + 1.0) ** 2)
     rows = np.concatenate([matrix, damping * np.sqrt(len(w))])
     target = np.concatenate([values, np.zeros(degree + 1)])

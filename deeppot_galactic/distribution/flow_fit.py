@@ -1,0 +1,101 @@
+"""Training of continuous flows on stars: the part that flow matching and likelihood training share.
+
+Both see the same whitened stars, the same batches and the same validation; they differ in the loss alone. Validation uses fixed random
+numbers, so that the same weights always score the same. A flow is normalised by construction; its share of mass inside the volume is
+counted from draws, so that f integrates to the number of stars there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..training import Progress, ShuffledBatches, split_indices, train
+from .flow import ContinuousFlow, FlowDistribution, sample_in_volume
+from .likelihood import LikelihoodSettings, likelihood_loss
+from .matching import MatchingSettings, matching_loss
+from .whitening import Whitening
+
+if TYPE_CHECKING:
+    from ..catalogue.volumes import Volume
+
+VALIDATION_ROWS = 8192
+"""Most stars looked at in one validation."""
+MASS_DRAWS = 32768
+"""Draws that measure the share of mass inside the volume."""
+
+
+def fit_flow(
+    x: NDArray[np.float64],
+    weights: NDArray[np.float64] | None,
+    *,
+    whitening: Whitening,
+    volume: Volume,
+    region: Volume,
+    settings: MatchingSettings | LikelihoodSettings,
+    validation_fraction: float,
+    seed: int,
+    device: str,
+    progress: Progress | None = None,
+    checkpoint: Path | None = None,
+) -> FlowDistribution:
+    """Train a flow on the stars ``x`` (n, 6) of the region; keywords as in `fit_score_matching`."""
+    y = whitening.whiten(torch.tensor(x, dtype=torch.float64))[0].float().to(device)
+    importance = torch.ones(len(x)) if weights is None else torch.from_numpy(weights / weights.mean()).float()
+    importance = importance.to(device)
+    rows, held = split_indices(len(x), validation_fraction, seed)
+    held = held[:VALIDATION_ROWS].to(device)
+    batches = ShuffledBatches(y[rows.to(device)], importance[rows.to(device)], size=settings.batch, seed=seed)
+    description = {
+        "chain": settings.chain,
+        "width": settings.width,
+        "depth": settings.depth,
+        "shape": settings.shape,
+        "steps": settings.solver_steps,
+    }
+    flow = ContinuousFlow.from_description(description, torch.Generator().manual_seed(seed)).to(device)
+    loss = _loss(flow, settings)
+
+    def validate() -> float:
+        generator = torch.Generator(device=device).manual_seed(seed + 1)
+        parts = [(loss((a, b), generator), len(a)) for a, b in zip(y[held].split(2048), importance[held].split(2048), strict=True)]
+        return float(sum(float(value) * n for value, n in parts)) / len(held)
+
+    history = train(
+        flow,
+        loss,
+        batches,
+        settings=settings.training(),
+        validate=validate if len(held) else None,
+        checkpoint=checkpoint,
+        progress=progress,
+        generator=torch.Generator(device=device).manual_seed(seed),
+        device=device,
+        stage="distribution",
+    )
+    flow = flow.cpu().requires_grad_(False)
+    inside = volume.contains(x[:, :3])
+    n_stars = float(inside.sum()) if weights is None else float(weights[inside].sum())
+    _, share = sample_in_volume(flow, whitening, volume, MASS_DRAWS, seed + 2)
+    return FlowDistribution(
+        flow=flow,
+        whitening=whitening,
+        log_scale=float(np.log(n_stars / share)),
+        volume=volume,
+        n_stars=n_stars,
+        history=history,
+        meta={"settings": asdict(settings), "seed": seed, "region": region.to_dict(), "mass_inside": share},
+    )
+
+
+def _loss(flow: ContinuousFlow, settings: Any) -> Callable[[tuple[Tensor, ...], torch.Generator], Tensor]:
+    if isinstance(settings, MatchingSettings):
+        return lambda batch, generator: matching_loss(flow, batch[0], batch[1], generator)
+    return lambda batch, generator: likelihood_loss(flow, batch[0], batch[1], settings, generator)
