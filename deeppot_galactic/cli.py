@@ -74,7 +74,7 @@ def run(
 def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
     """Read a catalogue as a run would, and say what is in it."""
     from .console import catalogue_table, output_console
-    from .pipeline import load_catalogue, make_volume
+    from .preparation import load_catalogue, make_volume
 
     config = _table_config(table, r_out, half_height, ball)
     catalogue = load_catalogue(config, make_volume(config.volume))[1]
@@ -98,8 +98,8 @@ def pattern_speed(
 ) -> None:
     """Measure the pattern speed with the weak form: no training, seconds."""
     from .console import bars, output_console, pattern_speed_table, quiet_warnings
-    from .pipeline import load_catalogue, make_volume
     from .potential.pattern import pattern_speed as measure
+    from .preparation import load_catalogue, make_volume
     from .summary import describe_pattern_speed
 
     config = _table_config(table, r_out, half_height, ball)

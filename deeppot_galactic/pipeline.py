@@ -12,7 +12,6 @@ gradients.h5, model.safetensors, summary.json, figures/*.png, report.html, log.t
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,19 +20,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from .catalogue.tracers import Tracers
-from .catalogue.volumes import Ball, Cylinder, Volume
-from .config import Config, VolumeConfig
-from .errors import CatalogueError, ConfigError, DeepPotError, DeepPotWarning, StoreError
+from .config import Config
+from .errors import CatalogueError, DeepPotError, DeepPotWarning
+from .preparation import check_settings, load_catalogue, make_frame, make_volume
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
-from .units import ANGULAR_SPEED, LENGTH
 
 if TYPE_CHECKING:
+    from .catalogue.tracers import Tracers
+    from .catalogue.volumes import Volume
     from .distribution.gradients import GradientSample
-    from .potential.frame import RotatingFrame
     from .potential.model import PotentialModel
 
 LOGGER = logging.getLogger("deeppot_galactic")
@@ -201,7 +197,7 @@ class _Run:
                     warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
                 fit_potential(
                     points,
-                    frame=_frame(self.config, float(omega or 0.0)),
+                    frame=make_frame(self.config, float(omega or 0.0)),
                     method=settings.method,
                     preset=settings.preset,
                     seed=self.config.run.seed,
@@ -240,86 +236,6 @@ class _Run:
             for flag in summary["flags"]:
                 LOGGER.warning("%s", flag)
         write_json(path, {**summary, "timings": self.state.timings})
-
-
-def make_volume(config: VolumeConfig) -> Volume:
-    """The `Volume` that a configuration describes (`VolumeError` for impossible numbers)."""
-    if config.kind == "ball":
-        return Ball(np.asarray(config.center) * LENGTH, (config.radius or 0.0) * LENGTH)
-    return Cylinder(
-        r_out=config.outer_radius * LENGTH,
-        half_height=config.height * LENGTH,
-        r_in=(config.r_in or 0.0) * LENGTH,
-        shells=None if config.shells is None else np.asarray(config.shells) * LENGTH,
-    )
-
-
-def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, Any]]:
-    """Read and thin the stars; give them, and the content of ``catalogue.json``.
-
-    Raises
-    ------
-    CatalogueError, UnitsError, VolumeError
-        If the table cannot be used, or no star lies in the volume.
-    """
-    from .catalogue.check import summarize
-    from .catalogue.tracers import read_tracers
-
-    path, limit = Path(config.catalogue.path), config.catalogue.limit
-    tracers = read_tracers(path, **config.catalogue.options)
-    if limit is not None and limit < len(tracers):
-        keep = np.sort(np.random.default_rng(config.run.seed).permutation(len(tracers))[:limit])
-        tracers = tracers.select(keep, name=f"random {limit} stars")
-    inside = len(tracers.within(volume))
-    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
-    return tracers, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
-
-
-def check_settings(config: Config) -> None:
-    """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`, `FrameError`)."""
-    from .distribution.fit import resolve_settings
-    from .potential.fit import resolve_settings as resolve_potential
-
-    preset, options = config.distribution.preset, config.distribution.options
-    _check_kinds("distribution.options", resolve_settings(preset, {}), options)
-    resolve_settings(preset, options)
-    preset, options = config.potential.preset, config.potential.options
-    _check_kinds("potential.options", resolve_potential(preset, {}), options)
-    resolve_potential(preset, options)
-    _frame(config, 0.0)
-    if config.run.device != "cpu":
-        import torch
-
-        kind = config.run.device.split(":")[0]
-        if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
-            raise ConfigError(f"run.device is {config.run.device!r}, but torch finds no such device here; use --device cpu")
-
-
-def _frame(config: Config, omega: float) -> RotatingFrame:
-    from .potential.frame import RotatingFrame
-
-    return RotatingFrame(omega=omega * ANGULAR_SPEED, free=tuple(config.pattern_speed.free))
-
-
-def _check_kinds(section: str, defaults: object, options: dict[str, Any]) -> None:
-    """Refuse a value of another kind than the default of the same name has; names are checked by the owner of the settings."""
-    kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"), (str, "text"), ((list, tuple), "a list"))
-    for name, value in options.items():
-        default = getattr(defaults, name, None)
-        for kind, expected in kinds:
-            if isinstance(default, kind):
-                accepted = (int, float) if kind is float else kind
-                if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-                    raise ConfigError(f"{section}.{name} must be {expected}, found {value!r}")
-                break
-
-
-def _fingerprint(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None:
