@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, FitError, FrameError
-from ..units import ANGULAR_SPEED
 from .frame import RotatingFrame, stationarity_rate
 from .model import PotentialModel
 from .moments import Progress
@@ -240,14 +239,9 @@ def _fit_network(
 ) -> PotentialModel:
     from .network_fit import train_network
 
-    if weak.solution.identified and settings.anchor > 0 and "omega_z" in frame.free and "omega_z" not in frame.prior:
-        sigma = weak.omega_error
-        start = frame.omega_vector.copy()
-        start[2] = weak.solution.omega
-        prior = {"omega_z": (weak.solution.omega * ANGULAR_SPEED, sigma * ANGULAR_SPEED)}
-        existing = {name: frame.prior[name] for name in frame.prior}
-        frame = frame.with_vectors(start)
-        frame.prior = {**existing, "omega_z": (weak.solution.omega, sigma)} if prior else existing
+    anchored = settings.anchor > 0 and weak.solution.identified
+    if anchored and "omega_z" in frame.free and "omega_z" not in frame.prior:
+        frame = frame.starting_from(weak.solution.omega, weak.omega_error)
     inner, fitted, history, scale = train_network(
         points, frame, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint
     )

@@ -130,6 +130,12 @@ class RotatingFrame:
         out.free, out.prior = self.free, self.prior
         return out
 
+    def starting_from(self, omega_z: float, sigma: float) -> RotatingFrame:
+        """The same frame with Omega_z (km/s/kpc) from an independent measurement, which is also its Gaussian prior."""
+        out = self.with_vectors(np.array([*self.omega_vector[:2], omega_z]))
+        out.prior = {**self.prior, "omega_z": (float(omega_z), float(sigma))}
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """Numbers in km/s/kpc, kpc and km/s, ready for JSON."""
         return {

@@ -34,7 +34,8 @@ Array = NDArray[np.float64]
 DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
-_JITTER = 1e-5
+_JITTER = 1e-4
+MIN_EFFECTIVE_STARS = 40.0
 _TYPICAL_SCATTER = 0.4
 MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
 
@@ -61,7 +62,9 @@ class Quadratic:
 
     @classmethod
     def from_weak_form(cls, equations: WeakEquations, base_sums: Array) -> Quadratic:
-        """Whiten the weak-form sums by their covariance."""
+        """Whiten the weak-form sums by their covariance; rows that rest on few stars are left out."""
+        kept = equations.effective_stars > MIN_EFFECTIVE_STARS
+        equations, base_sums = equations.subset(kept), base_sums[kept]
         scale = np.sqrt(np.maximum(np.diag(equations.covariance), 1e-300))
         correlation = equations.covariance / np.outer(scale, scale)
         correlation[np.diag_indices_from(correlation)] += _JITTER
@@ -220,6 +223,9 @@ def solve(
     tau, evidence, theta, factor = max(candidates, key=lambda c: c[1])
     covariance = cho_solve(factor, np.eye(len(theta)))
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
+    if not identified:
+        covariance[0, :] = covariance[:, 0] = 0.0
+        covariance[0, 0] = typical_omega[1] ** 2
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)

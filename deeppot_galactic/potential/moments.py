@@ -68,6 +68,8 @@ class WeakEquations:
         Of ``rotation`` with itself.
     cross_covariance : (J, J) array or None
         Of ``rotation`` (first index) with the rows at the linearisation point.
+    effective_stars : (J,) array
+        Participation ratio <q^2>^2 / <q^4> of the stars in each row: where few count, the sums are not Gaussian.
     omega : float
         Omega of the linearisation point.
     """
@@ -76,6 +78,7 @@ class WeakEquations:
     rotation: Array
     response: Array
     covariance: Array
+    effective_stars: Array
     rotation_covariance: Array | None = None
     cross_covariance: Array | None = None
     omega: float = 0.0
@@ -84,7 +87,7 @@ class WeakEquations:
         """Only some of the rows."""
         square = np.ix_(rows, rows)
         both = (None if c is None else c[square] for c in (self.rotation_covariance, self.cross_covariance))
-        return WeakEquations(self.constant[rows], self.rotation[rows], self.response[rows], self.covariance[square], *both, omega=self.omega)
+        return WeakEquations(self.constant[rows], self.rotation[rows], self.response[rows], self.covariance[square], self.effective_stars[rows], *both, omega=self.omega)
 
 
 class WeakForm:
@@ -157,7 +160,7 @@ class WeakForm:
     def equations(self, potential_basis: Basis, *, progress: Progress | None = None) -> WeakEquations:
         """Sum the linear system over the stars. The covariance starts as the diagonal of the force-free rows."""
         j, k = self.basis.size, potential_basis.size
-        constant, rotation, variance = (np.zeros(self.n_rows) for _ in range(3))
+        constant, rotation, variance, fourth = (np.zeros(self.n_rows) for _ in range(4))
         response = np.zeros((self.n_rows, k))
         done = 0
         for x, v, weights in self._chunks():
@@ -165,7 +168,9 @@ class WeakForm:
             rows, turning = self._rows(beta, d, e, x, v)
             constant += rows.sum(axis=0)
             rotation += turning.sum(axis=0)
-            variance += np.einsum("nj,nj->j", rows, rows)
+            square = rows**2
+            variance += square.sum(axis=0)
+            fourth += np.einsum("nj,nj->j", square, square)
             gradient = potential_basis.evaluate(x, 1)[1]
             if gradient is not None:
                 for field, force in enumerate(self._force_fields(x, gradient), start=1):
@@ -173,7 +178,7 @@ class WeakForm:
             done += len(x)
             if progress is not None:
                 progress("weak form: sums", done, len(self), {})
-        return WeakEquations(constant, rotation, response, np.diag(variance))
+        return WeakEquations(constant, rotation, response, np.diag(variance), variance**2 / np.maximum(fourth, 1e-300))
 
     def residuals(self, omega: float, potential: InnerPotential | None) -> Iterator[tuple[Array, Array]]:
         """Per-star rows (n, 4J) at a given Omega and potential, and their derivatives with respect to Omega, chunk by chunk."""

@@ -32,7 +32,7 @@ from .frame import RotatingFrame
 from .network import PotentialNetwork
 
 Array = NDArray[np.float64]
-_FRAME_SCALES = {"omega": 10.0, "x0": 1.0, "v0": 10.0}  # parameters are of order one in these units (km/s/kpc, kpc, km/s)
+_FRAME_SCALES = {"omega": 40.0, "x0": 1.0, "v0": 10.0}  # parameters are of order one in these units (km/s/kpc, kpc, km/s)
 
 
 @dataclass(frozen=True)

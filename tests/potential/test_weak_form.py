@@ -1,0 +1,157 @@
+"""The weak form on exact distributions: the equations hold for the truth, and the fits recover it within their errors."""
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+from deeppot_galactic.catalogue.tracers import Tracers
+from deeppot_galactic.catalogue.volumes import Ball, Cylinder
+from deeppot_galactic.errors import AxisymmetryWarning, FitError
+from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
+from deeppot_galactic.mocks.gaussian_bar import GaussianBar
+from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
+from deeppot_galactic.potential.linear import DensityPrior, Quadratic, solve
+from deeppot_galactic.potential.moments import WeakForm
+from deeppot_galactic.potential.pattern import pattern_speed
+from deeppot_galactic.potential.weak_fit import fit_weak
+
+KMSKPC = u.km / u.s / u.kpc
+DISC = Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc)
+
+
+class _Truth:
+    def __init__(self, mock):
+        self.mock = mock
+
+    def evaluate(self, x, order=1):
+        return self.mock.potential(x), -self.mock.acceleration(x), None
+
+
+@pytest.fixture(scope="module")
+def bar():
+    return GaussianBar(lengths=(2.2, 1.2, 0.4), sigma=80.0, omega=40.0, angle=0.3)
+
+
+@pytest.fixture(scope="module")
+def stars(bar):
+    return bar.sample(30_000, np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("volume", [DISC, Ball([1.5, 0.5, 0] * u.kpc, 2 * u.kpc)], ids=["disc", "ball"])
+def test_the_truth_satisfies_the_equations_to_the_noise(bar, stars, volume):
+    weak = WeakForm(stars, volume)
+    rows = np.concatenate([r for r, _ in weak.residuals(bar.omega, _Truth(bar))])
+    square = rows**2
+    used = np.sum(square, axis=0) ** 2 > 40 * np.sum(square**2, axis=0)  # rows that rest on more than a few stars
+    z = rows.sum(axis=0)[used] / np.sqrt(np.sum(square, axis=0)[used])
+    assert 0.7 < np.sqrt(np.mean(z**2)) < 1.3
+    wrong = np.concatenate([r for r, _ in weak.residuals(-bar.omega, _Truth(bar))])[:, used]
+    assert np.sqrt(np.mean((wrong.sum(axis=0) / np.sqrt(np.sum(wrong**2, axis=0))) ** 2)) > 1.5
+
+
+def test_pattern_speed_of_a_rotating_bar_and_its_mirror_image(stars):
+    for sign in (1, -1):
+        w = stars * np.array([1, sign, 1, 1, sign, 1])
+        speed = pattern_speed(Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), DISC)
+        assert speed.detected
+        assert abs(speed.value.value - sign * 40.0) < 3.0 * speed.error.value
+        assert speed.error.value < 4.0
+        assert speed.by_radius["in_pattern"].any()
+        assert abs(speed.growth_rate.to_value(1 / u.Gyr)) < 10.0
+
+
+def test_pattern_speed_in_a_ball_off_the_axis(bar):
+    w = bar.sample(150_000, np.random.default_rng(2))
+    ball = Ball([1.8, 0.6, 0] * u.kpc, 1.8 * u.kpc)
+    speed = pattern_speed(Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), ball)
+    assert speed.detected
+    assert abs(speed.value.value - 40.0) < 3.0 * speed.error.value
+    assert speed.error.value < 8.0
+
+
+def test_an_axisymmetric_disc_warns_and_gives_a_wide_error():
+    tracers = StaeckelDisc().tracers(20_000, seed=0)
+    volume = Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+    with pytest.warns(AxisymmetryWarning, match="not determined"):
+        speed = pattern_speed(tracers, volume)
+    assert not speed.detected
+    assert speed.error > 0.9 * abs(speed.value)
+    weak = fit_weak(tracers.phase_space, volume)
+    assert weak.omega_error > 5.0
+
+
+def test_selection_weights_undo_a_selection(bar, stars):
+    rng = np.random.default_rng(5)
+    kept_fraction = 0.25 + 0.75 * (stars[:, 0] > 0)
+    kept = rng.uniform(size=len(stars)) < kept_fraction
+    tracers = Tracers.from_phase_space(stars[kept, :3] * u.kpc, stars[kept, 3:] * u.km / u.s, weights=1.0 / kept_fraction[kept])
+    speed = pattern_speed(tracers, DISC)
+    assert abs(speed.value.value - 40.0) < 3.0 * speed.error.value
+
+
+def test_too_few_stars():
+    w = np.random.default_rng(0).normal(size=(100, 6))
+    with pytest.raises(FitError, match="stars in the cylinder"):
+        pattern_speed(Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), DISC)
+
+
+@pytest.fixture(scope="module")
+def ergodic():
+    return ErgodicBar()
+
+
+@pytest.fixture(scope="module")
+def fit(ergodic):
+    w = ergodic.sample(30_000, np.random.default_rng(3))
+    volume = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
+    return w, volume, fit_weak(w, volume)
+
+
+def test_weak_fit_recovers_forces_and_omega_within_its_errors(ergodic, fit):
+    w, volume, weak = fit
+    assert abs(weak.solution.omega - ergodic.omega) < 3.0 * weak.omega_error
+    assert weak.omega_error < 0.1 * ergodic.omega
+    x = w[:2000, :3]
+    x = x[(np.hypot(x[:, 0], x[:, 1]) > 0.7) & (np.hypot(x[:, 0], x[:, 1]) < 4.0) & (np.abs(x[:, 2]) < 1.0)]
+    truth = -ergodic.acceleration(x)
+    deviation = weak.potential.evaluate(x, 1)[1] - truth
+    assert np.median(np.linalg.norm(deviation, axis=1) / np.linalg.norm(truth, axis=1)) < 0.08
+    whitened = np.linalg.solve(np.linalg.cholesky(weak.gradient_covariance(x)), deviation[:, :, None])[:, :, 0]
+    assert np.median(np.sum(whitened**2, axis=1)) < 12.0
+
+
+def test_density_is_not_negative_where_constrained(fit):
+    _, volume, weak = fit
+    x = volume.sample(3000, np.random.default_rng(9))
+    laplacian = np.einsum("nii->n", weak.potential.evaluate(x, 2)[2])
+    base = np.einsum("nii->n", weak.base.evaluate(x, 2)[2])
+    assert np.quantile(laplacian / base, 0.02) > -0.05
+
+
+def test_nonnegative_solution_is_the_constrained_optimum(ergodic):
+    """The active-set answer against a plain penalty method on a small problem."""
+    w = ergodic.sample(3000, np.random.default_rng(4))
+    volume = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
+    weak = fit_weak(w, volume)
+    basis, base = weak.potential.basis, weak.base
+    prior = DensityPrior(basis, base, volume, n_points=300)
+    k = basis.size
+    rng = np.random.default_rng(0)
+    direction = np.linalg.solve(prior.matrix, -prior.relative[:5].sum(axis=0))
+    target = 3.0 * direction / np.abs(prior.relative @ direction).max()
+    quadratic = Quadratic(1e3 * np.eye(k + 1) + 0.0 * rng.normal(), -1e3 * np.r_[30.0, target], 0.0, k)
+    free = solve(quadratic, prior, density_scatter=10.0, nonnegative=False)
+    bound = solve(quadratic, prior, density_scatter=10.0)
+    assert (1.0 + prior.relative @ free.coefficients).min() < -0.1
+    assert (1.0 + prior.relative @ bound.coefficients).min() > -1e-4
+    assert bound.n_active > 0
+    posterior = quadratic.hessian[1:, 1:] + prior.matrix / 100.0
+
+    def cost(c):
+        return (c - free.coefficients) @ posterior @ (c - free.coefficients)
+
+    for _ in range(50):  # no feasible step towards the free optimum is left
+        step = rng.normal(size=k) * 1e-3 * np.abs(bound.coefficients).max()
+        trial = bound.coefficients + step
+        if (1.0 + prior.relative @ trial).min() >= 0.0:
+            assert cost(trial) >= cost(bound.coefficients) * (1 - 1e-3)
