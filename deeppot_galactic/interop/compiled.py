@@ -263,6 +263,8 @@ def compile_potential(potential: GlobalPotential, *, nodes: tuple[int, int, int]
     ExportError
         If the inner potential is not finite on the grid, or the grid is too small.
     """
+    if not isinstance(potential, GlobalPotential):
+        raise ExportError(f"cannot compile a {type(potential).__name__}: compile the potential it is made from")
     if isinstance(potential.inner, SplinePotential):
         return potential
     if min(nodes) < 2 * DEGREE:
@@ -289,6 +291,6 @@ def with_backend(potential: GlobalPotential, backend: str) -> GlobalPotential:
         return compile_potential(potential)
     if backend != "exact":
         raise ExportError(f"unknown backend {backend!r}: expected 'exact' or 'compiled'")
-    if isinstance(potential.inner, SplinePotential):
+    if isinstance(getattr(potential, "inner", None), SplinePotential):
         raise ExportError("this potential is compiled: its exact backend is in the model it was made from")
     return potential

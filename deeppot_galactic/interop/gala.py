@@ -157,20 +157,19 @@ class LearnedPotential(PotentialBase):
         return f"<LearnedPotential: {kind}, Omega = {self.potential.omega} km/s/kpc, inertial = {self.parameters['inertial']}>"
 
 
-class RotatingHamiltonian(Hamiltonian):
-    """A `Hamiltonian` that refuses integrators which are wrong in rotating frames.
+class CarefulHamiltonian(Hamiltonian):
+    """A `Hamiltonian` with DOPRI853 as its default integrator, which refuses those that are wrong in rotating frames.
 
-    gala's Leapfrog and Ruth4 ignore the Coriolis force that depends on the velocity: the Jacobi energy drifts by factors.
+    gala's Leapfrog and Ruth4 split off a Coriolis force that depends on the velocity: there the Jacobi energy drifts by factors.
     """
 
     def integrate_orbit(self, w0: Any, Integrator: Any = gi.DOPRI853Integrator, Integrator_kwargs: Any = None, **kwargs: Any) -> Any:
-        """As gala's, with DOPRI853 as the default; raises `ExportError` for symplectic integrators if the frame rotates."""
+        """As gala's; raises `ExportError` for symplectic integrators if the frame rotates. Tolerances are 1e-10 by default."""
         name = Integrator if isinstance(Integrator, str) else Integrator.__name__
-        symplectic = any(word in name.lower() for word in ("leapfrog", "ruth4"))
-        if symplectic and isinstance(self.frame, ConstantRotatingFrame):
-            raise ExportError(
-                f"{name} is wrong in a rotating frame: use DOPRI853Integrator, or integrate_orbits of deeppot_galactic.dynamics"
-            )
+        if any(word in name.lower() for word in ("leapfrog", "ruth4")) and isinstance(self.frame, ConstantRotatingFrame):
+            raise ExportError(f"{name} is wrong in a rotating frame: use DOPRI853Integrator, or deeppot_galactic.dynamics.integrate_orbits")
+        if "dop" in name.lower():
+            Integrator_kwargs = {"rtol": 1e-10, "atol": 1e-10, "nsteps": 100_000, **(Integrator_kwargs or {})}
         return super().integrate_orbit(w0, Integrator=Integrator, Integrator_kwargs=Integrator_kwargs or {}, **kwargs)
 
 
@@ -197,5 +196,5 @@ def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
     Initial velocities are inertial components along the axes of the frame.
     """
     if potential.parameters["inertial"] or not np.any(potential.potential.omega):
-        return Hamiltonian(potential)
-    return RotatingHamiltonian(potential, ConstantRotatingFrame(Omega=potential.omega, units=potential.units))
+        return CarefulHamiltonian(potential)
+    return CarefulHamiltonian(potential, ConstantRotatingFrame(Omega=potential.omega, units=potential.units))

@@ -56,9 +56,7 @@ def fit_discs(potential: GlobalPotential, n: int = 3000) -> list[MiyamotoNagai]:
     discs = [
         MiyamotoNagai(1e10, a, b) for a in (0.5, 1, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8) for b in (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.6, 1.0)
     ]
-    others: list[AnalyticPotential] = [NFW(1e11, r_s) for r_s in (4, 8, 12, 16, 24, 40)] + [
-        Plummer(1e10, b) for b in (0.3, 0.6, 1.2, 3, 6, 10, 20)
-    ]
+    others = [NFW(1e11, r_s) for r_s in (4, 8, 12, 16, 24, 40)] + [Plummer(1e10, b) for b in (0.3, 0.6, 1.2, 3, 6, 10, 20)]
     models = [*discs, *others]
     columns = np.stack([(model.evaluate(x, 1)[1] * scale).ravel() for model in models], axis=1)
     masses = nnls(columns, (target * scale).ravel(), maxiter=100 * len(models))[0]
