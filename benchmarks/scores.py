@@ -70,6 +70,7 @@ def train_for(
         df, wall = _timed_fit(stars, volume, preset, seed, steps)
         return df, {"steps": steps, "wall_s": wall}
     trial, trial_time = 2, 0.0
+    _timed_fit(stars, volume, preset, seed, trial)  # the first call also pays for imports and caches
     first = _timed_fit(stars, volume, preset, seed, trial)[1]
     while trial_time < CALIBRATION_SHARE * seconds and trial < 200:
         trial *= 3
@@ -77,7 +78,8 @@ def train_for(
     per_step = max(trial_time, 1e-3) / (trial - 2)
     steps = max(10, round(seconds / per_step))
     df, wall = _timed_fit(stars, volume, preset, seed, steps)
-    return df, {"steps": steps, "wall_s": wall, "setup_s": max(first - 2 * per_step, 0.0)}
+    setup = max(first - 2 * per_step, 0.0)
+    return df, {"steps": steps, "wall_s": wall, "setup_s": setup, "training_s": max(wall - setup, steps * per_step)}
 
 
 def _timed_fit(stars: Tracers, volume: Volume, preset: str, seed: int, steps: int) -> tuple[Distribution, float]:
@@ -167,11 +169,12 @@ def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
         while reached is None and budget <= options.seconds:
             df, facts = train_for(stars, case.volume, budget, "fast", options.seed)
             error = score_errors(x, df.evaluate(x)[1], truth)["all"]
-            reached = budget if error <= goal else None
+            reached = facts["training_s"] if error <= goal else None
             budget *= 2
-        result["equal_error"] = {"error": goal, "likelihood_s": options.seconds, "score_matching_s": reached, "target_ratio": 50}
+        spent = slowest["training_s"]
+        result["equal_error"] = {"error": goal, "likelihood_s": spent, "score_matching_s": reached, "target_ratio": 50}
         if reached is not None:
-            result["equal_error"]["ratio_at_least"] = options.seconds / reached
+            result["equal_error"]["ratio_at_least"] = spent / reached
     return result
 
 
