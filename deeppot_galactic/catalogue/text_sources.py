@@ -210,7 +210,8 @@ class NpzSource(MemorySource):
     """NumPy arrays: ``pos`` and ``vel`` (N, 3) in kpc and km/s by definition, or one array per column."""
 
     def __init__(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as data:
+        # NumPy leaves the file open when it is damaged, unless it is ours.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             if {"pos", "vel"} <= set(data.files):
                 pos, vel = data["pos"], data["vel"]
                 for name, array in (("pos", pos), ("vel", vel)):

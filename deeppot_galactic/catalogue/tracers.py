@@ -59,7 +59,11 @@ def read_tracers(path: str | Path, **options: Any) -> Tracers:
 
     settings = CatalogueSettings.make(options)
     with open_source(path, format=settings.format, table=settings.table) as source:
-        return build_tracers(source, settings)
+        try:
+            return build_tracers(source, settings)
+        except CatalogueError as error:
+            message = str(error)
+            raise CatalogueError(message if str(path) in message else f"{path}: {message}") from None
 
 
 class Tracers:

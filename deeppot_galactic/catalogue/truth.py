@@ -8,6 +8,7 @@ Units are the package's own: kpc, km/s, Msun; angles in radian.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -107,9 +108,9 @@ def read_truth(path: str | Path) -> Truth | None:
 
 def _from_npz(path: Path) -> Truth | None:
     try:
-        with np.load(path, allow_pickle=False) as data:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
             found = {key: data[key] for key in data.files if key not in ("pos", "vel", "halo_pos")}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise CatalogueError(f"{path} is not a readable .npz file: {error}") from None
     if "Omega_bar" not in found and "truth_pos" not in found:
         return None
