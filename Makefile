@@ -1,9 +1,9 @@
 # `make demo` and `make test` need Python 3.11 or newer and nothing else: they create .venv and install the pinned versions there.
 PYTHON ?= python3
 VENV ?= .venv
-# Where the CPU build of torch is looked for if the configured package index has none. TORCH=cuda takes the default build.
+# The CPU build of torch is taken where the package index has one; TORCH=default takes what it offers first, TORCH_OPTIONS is given to pip.
 TORCH ?= cpu
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TORCH_OPTIONS ?=
 OUT ?= demo
 
 BIN := $(VENV)/bin
@@ -39,9 +39,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH),cpu)
-	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt 2>/dev/null \
-	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt --extra-index-url $(TORCH_INDEX) 2>/dev/null \
-	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c constraints.txt
+	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt $(TORCH_OPTIONS) 2>/dev/null \
+	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c constraints.txt $(TORCH_OPTIONS)
 endif
 	$(BIN)/pip install -q -c constraints.txt hatchling editables
 	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"

@@ -39,7 +39,7 @@ def describe_pattern_speed(speed: Any) -> dict[str, Any]:
             return values.to_value(ANGULAR_SPEED)
         return np.asarray(getattr(values, "value", values))
 
-    names = ("value", "error", "statistical", "systematic", "growth_rate")
+    names = ("value", "error", "statistical", "systematic", "growth_rate", "growth_rate_error")
     table = speed.by_radius
     columns = {name: column(table[name]) for name in table.colnames}
     rows = [{name: values[k] for name, values in columns.items()} for k in range(len(table))]

@@ -59,8 +59,8 @@ class PatternSpeed:
         Omega_z and its total error (statistical and systematic in quadrature), km/s/kpc.
     statistical, systematic : Quantity
         The two parts.
-    growth_rate : Quantity
-        d ln A_2 / dt of the pattern, 1/Gyr; NaN where it cannot be told from rotation.
+    growth_rate, growth_rate_error : Quantity
+        d ln A_2 / dt of the pattern and its statistical error, 1/Gyr; NaN where it cannot be told from rotation.
     by_radius : QTable
         One row an annulus: R_lo, R_hi, omega, error, growth_rate, amplitude (A_2/A_0), significance, phase, in_pattern. Empty in a ball.
     detected : bool
@@ -74,6 +74,7 @@ class PatternSpeed:
     statistical: u.Quantity
     systematic: u.Quantity
     growth_rate: u.Quantity
+    growth_rate_error: u.Quantity
     by_radius: QTable
     detected: bool
     message: str
@@ -209,7 +210,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
         noise2 = statistical**2 + 1.0 / np.sum(w4)
         systematic = float(np.hypot(systematic, 0.5 * np.sqrt(max(offset**2 - noise2, 0.0))))
     total_error = float(np.hypot(statistical, systematic))
-    growth = float(weight @ rate[0, chosen, 0].real)
+    growth = rate[:, chosen, 0].real @ weight
     low, high = edges[chosen, 0].min(), edges[chosen, 1].max()
     if total_error > 0.5 * abs(value) and total_error > 0.3 * angular_speeds(stars)[1]:
         return _nothing(stars, by_radius, f"an m = 2 asymmetry without a steady pattern: Omega = {value:.1f} +- {total_error:.1f} km/s/kpc")
@@ -218,7 +219,8 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
         total_error * ANGULAR_SPEED,
         statistical * ANGULAR_SPEED,
         systematic * ANGULAR_SPEED,
-        (growth * ANGULAR_SPEED).to(1 / u.Gyr),
+        (growth[0] * ANGULAR_SPEED).to(1 / u.Gyr),
+        (np.std(growth[1:]) * ANGULAR_SPEED).to(1 / u.Gyr),
         by_radius,
         True,
         f"a pattern between R = {low:.1f} and {high:.1f} kpc turns at {value:.1f} +- {total_error:.1f} km/s/kpc",
@@ -260,7 +262,7 @@ def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
     middle, width = angular_speeds(stars)
     nan = np.nan * ANGULAR_SPEED
     message = f"{reason}; the pattern speed is not determined (the stars themselves turn at {middle:.0f} +- {width:.0f} km/s/kpc)"
-    return PatternSpeed(middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, by_radius, False, message)
+    return PatternSpeed(middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, np.nan / u.Gyr, by_radius, False, message)
 
 
 def _elsewhere(stars: Array, volume: Volume, weights: Array | None) -> PatternSpeed:
@@ -289,6 +291,7 @@ def _elsewhere(stars: Array, volume: Volume, weights: Array | None) -> PatternSp
         error * ANGULAR_SPEED,
         statistical * ANGULAR_SPEED,
         systematic * ANGULAR_SPEED,
+        np.nan / u.Gyr,
         np.nan / u.Gyr,
         empty,
         True,

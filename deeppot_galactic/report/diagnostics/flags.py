@@ -80,8 +80,8 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
                 f"them is biased; see Ω against radius."
             )
             flags.append(Flag("warning", "Two pattern speeds disagree", text))
-    growth = weak.get("growth_rate")
-    if growth is not None and value and abs(growth) > 0.1 * abs(value):
+    growth, noise = weak.get("growth_rate"), weak.get("growth_rate_error") or 0.0
+    if growth is not None and value and abs(growth) > max(0.1 * abs(value), 3.0 * noise):
         word = "growing" if growth > 0 else "decaying"
         text = (
             f"The m = 2 pattern is {word} at {abs(growth):.1f} km/s/kpc (e-folding {977.8 / abs(growth):.0f} "
