@@ -108,7 +108,7 @@ class FlowDistribution(Distribution):
         self.log_scale = log_scale
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        parameter = self.flow.fields[0].weights[0]
+        parameter = next(self.flow.parameters())
         values, scores = [], []
         for rows in x.to(parameter.device).split(4096):
             rows = rows.clone().requires_grad_(True)
@@ -154,7 +154,7 @@ def sample_in_volume(
         When hardly any draw falls inside.
     """
     generator = torch.Generator().manual_seed(seed)
-    parameter = flow.fields[0].weights[0]
+    parameter = next(flow.parameters())
     kept: list[NDArray[np.float64]] = []
     drawn = found = 0
     while found < n:

@@ -41,7 +41,7 @@ class ScoreMatchingSettings:
 
     Attributes
     ----------
-    steps, batch, rate, warmup, weight_decay, ema, clip, validate_every, early_stopping, checkpoint_every
+    steps, batch, rate, optimiser, betas, warmup, weight_decay, ema, clip, validate_every, early_stopping, checkpoint_every
         See `deeppot_galactic.training.TrainingSettings`; ``batch`` is the number of stars of an update.
     width, depth
         See `EnergyNetwork`.
@@ -57,6 +57,8 @@ class ScoreMatchingSettings:
     steps: int = 6000
     batch: int = 2048
     rate: float = 2e-3
+    optimiser: str = "radam"
+    betas: tuple[float, float] = (0.9, 0.999)
     warmup: int = 100
     weight_decay: float = 1e-2
     ema: float = 0.998

@@ -21,6 +21,7 @@ from ..errors import ConfigError, FitError, StoreError
 from .checkpoints import load_checkpoint, save_checkpoint
 from .history import History
 from .schedules import Schedule, make_schedule
+from .soap import SOAP
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """``progress(stage, done, total, values)``."""
@@ -39,8 +40,8 @@ class TrainingSettings:
         Number of updates (an upper limit for the plateau schedule and early stopping).
     rate, schedule, warmup, patience, min_drop, min_rate
         See `deeppot_galactic.training.schedules`.
-    optimiser : {"radam", "adamw", "adam"}
-        RAdam with decoupled decay, AdamW or Adam.
+    optimiser : {"radam", "adamw", "adam", "soap"}
+        RAdam with decoupled decay, AdamW, Adam or SOAP (see `deeppot_galactic.training.soap`).
     betas : tuple of float
         Moment decay of the optimiser.
     weight_decay : float
@@ -78,8 +79,8 @@ class TrainingSettings:
             raise ConfigError(f"steps must be at least 1, found {self.steps}")
         if not self.rate > 0:
             raise ConfigError(f"rate must be positive, found {self.rate}")
-        if self.optimiser not in ("radam", "adamw", "adam"):
-            raise ConfigError(f"optimiser {self.optimiser!r} is unknown; choose radam, adamw or adam")
+        if self.optimiser not in ("radam", "adamw", "adam", "soap"):
+            raise ConfigError(f"optimiser {self.optimiser!r} is unknown; choose radam, adamw, adam or soap")
 
 
 def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -89,6 +90,8 @@ def _optimiser(model: nn.Module, settings: TrainingSettings) -> torch.optim.Opti
     groups = [g for g in groups if g["params"]]
     if settings.optimiser == "radam":
         return torch.optim.RAdam(groups, lr=settings.rate, betas=settings.betas, decoupled_weight_decay=True)
+    if settings.optimiser == "soap":
+        return SOAP(groups, lr=settings.rate, betas=settings.betas)
     if settings.optimiser == "adamw":
         return torch.optim.AdamW(groups, lr=settings.rate, betas=settings.betas)
     return torch.optim.Adam(groups, lr=settings.rate, betas=settings.betas)

@@ -36,7 +36,7 @@ def weights_of(model: nn.Module) -> torch.Tensor:
     return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
 
 
-@pytest.mark.parametrize("optimiser", ["radam", "adamw", "adam"])
+@pytest.mark.parametrize("optimiser", ["radam", "adamw", "adam", "soap"])
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau"])
 def test_finds_the_least_squares_solution(optimiser, schedule):
     model, loss, batches, validate = problem()
@@ -57,10 +57,22 @@ def test_weight_decay_shrinks_matrices_and_spares_biases():
     assert abs(float(found[3]) - 0.3) < 0.25
 
 
-@pytest.mark.parametrize(("schedule", "stop_at"), [("cosine", 100), ("plateau", 150), ("cosine", 300)])
-def test_resume_is_bit_identical(tmp_path, schedule, stop_at):
+@pytest.mark.parametrize(
+    ("schedule", "optimiser", "stop_at"),
+    [("cosine", "radam", 100), ("plateau", "adam", 150), ("cosine", "soap", 130), ("cosine", "adamw", 300)],
+)
+def test_resume_is_bit_identical(tmp_path, schedule, optimiser, stop_at):
     settings = TrainingSettings(
-        steps=300, rate=0.02, schedule=schedule, patience=40, min_drop=0.5, warmup=20, ema=0.95, validate_every=30, checkpoint_every=50
+        steps=300,
+        rate=0.02,
+        optimiser=optimiser,
+        schedule=schedule,
+        patience=40,
+        min_drop=0.5,
+        warmup=20,
+        ema=0.95,
+        validate_every=30,
+        checkpoint_every=50,
     )
     model, loss, batches, validate = problem()
     whole = train(model, loss, batches, settings=settings, validate=validate)
