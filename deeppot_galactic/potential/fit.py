@@ -79,6 +79,7 @@ class PotentialSettings:
 
 PRESETS: dict[str, PotentialSettings] = {
     "fast": PotentialSettings(),
+    "quick": PotentialSettings(steps=200, width=64, n_places=2048),
     "paper": PotentialSettings(
         width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", l2=0.1, batch=2**15, steps=200_000, rate=1e-3, warmup=2048,
         schedule="plateau", patience=2048, ema=0.0, n_places=2**17,
@@ -132,7 +133,7 @@ def fit_potential(
     method : {"network", "linear", "weak"}
         See the module.
     preset : str
-        "fast", "paper" or "paper-small"; for the network.
+        "fast", "quick" (to see that it works), "paper" or "paper-small"; for the network.
     seed : int
         The same seed on the same machine gives the same numbers.
     device : str
