@@ -50,9 +50,8 @@ class Expression:
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str) or not text.strip() or len(text) > 2000:
-            raise CatalogueError(
-                f"a cut must be an expression such as 'parallax > 1', found {text if not isinstance(text, str) else text[:60]!r}"
-            )
+            found = text[:60] if isinstance(text, str) else text
+            raise CatalogueError(f"a cut must be an expression such as 'parallax > 1', found {found!r}")
         self.text = " ".join(text.split())
         source = re.sub(r"&&?", " and ", self.text)
         source = re.sub(r"\|\|?", " or ", source)

@@ -84,6 +84,8 @@ class Reading:
         """The column of a role in the current chunk, in the role's unit; what is missing is counted."""
         name = self.columns.names[role]
         sentinels = [value for value in self.settings.sentinels if role not in PHASE_SPACE or abs(value) >= 999.0]
+        if role == "covariance" and np.shape(self.chunk[name])[1:] == (36,):  # Parquet keeps no shapes
+            self.chunk[name] = np.reshape(bare(self.chunk[name]), (-1, 6, 6))
         column, found = self._numbers(name, sentinels, 3 if role == "covariance" else 1)
         self.ledger.column(name, int(np.count_nonzero(np.isnan(column if column.ndim == 1 else column[:, 0, 0]))), found)
         return column * factor(self.columns.units[role], TARGETS.get(role))

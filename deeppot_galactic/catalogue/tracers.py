@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
+from .propagation import checked_covariance, checked_weights, covariance_blocks, drawing, extent, known_covariance
 from .settings import CatalogueSettings
-from .uncertainty import Observations, root_of
+from .uncertainty import Observations
 from .volumes import Volume
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class Tracers:
         rows.setflags(write=False)
         self._rows = rows
         self.frame = frame
-        self.weights = _weights(weights, len(rows))
-        self._covariance = _covariance(covariance, len(rows))
+        self.weights = checked_weights(weights, len(rows))
+        self._covariance = checked_covariance(covariance, len(rows))
         if (observations is not None and len(observations) != len(rows)) or (ids is not None and len(ids) != len(rows)):
             raise CatalogueError(f"observations and ids must belong to the same {len(rows)} stars")
         if observations is not None and frame is None:
@@ -190,8 +191,8 @@ class Tracers:
             raise CatalogueError(f"none of the {len(rows)} stars has six finite coordinates")
         cuts = [{"name": "finite coordinates", "removed": len(rows) - left, "left": left}]
         meta = {"source": source, "kind": "phase space", "n_read": len(rows), "n_complete": left, "cuts": cuts, "notes": []}
-        values = _weights(weights, len(rows))
-        errors = _covariance(covariance, len(rows))
+        values = checked_weights(weights, len(rows))
+        errors = checked_covariance(covariance, len(rows))
         return cls(
             rows[good],
             frame=frame,
@@ -243,26 +244,13 @@ class Tracers:
         CatalogueError
             If the errors are unknown.
         """
-        if method != "jacobian" and self.observations is not None and self.frame is not None:
-            values = self.observations.covariance(self.frame, method=method, n_draws=n_draws, seed=seed)
-        else:
-            values = self._known_covariance()
-        place, mixed, motion = values[:, :3, :3], values[:, :3, 3:], values[:, 3:, 3:]
-        return u.Quantity(place, LENGTH**2), u.Quantity(mixed, LENGTH * VELOCITY), u.Quantity(motion, VELOCITY**2)
+        return covariance_blocks(self, method, n_draws, seed)
 
     @property
     def errors(self) -> tuple[u.Quantity, u.Quantity]:
         """Standard errors of positions and velocities, Quantity (N, 3) each."""
-        sigma = np.sqrt(np.diagonal(self._known_covariance(), axis1=1, axis2=2))
+        sigma = np.sqrt(np.diagonal(known_covariance(self), axis1=1, axis2=2))
         return u.Quantity(sigma[:, :3], LENGTH), u.Quantity(sigma[:, 3:], VELOCITY)
-
-    def _known_covariance(self) -> Array:
-        values = self.covariance
-        if values is None:
-            raise CatalogueError(
-                "these tracers have no errors: they need the error columns of parallax (or distance), proper motions and velocity"
-            )
-        return values
 
     def drawing(self) -> Callable[[np.random.Generator], Array]:
         """A function that draws all stars anew from their errors: a generator in, phase space (N, 6) out.
@@ -275,14 +263,7 @@ class Tracers:
         CatalogueError
             If no errors are known.
         """
-        if self.observations is not None and self.frame is not None:
-            draw, frame = self.observations.drawing(), self.frame
-            return lambda rng: draw(rng).phase_space(frame)
-        covariance = self._known_covariance()
-        known = np.isfinite(covariance).all(axis=(1, 2))
-        root = np.zeros_like(covariance)
-        root[known] = root_of(covariance[known])
-        return lambda rng: self._rows + np.einsum("nij,nj->ni", root, rng.standard_normal(self._rows.shape))
+        return drawing(self)
 
     def redraw(self, seed: int | np.random.Generator = 0) -> Tracers:
         """These stars with coordinates drawn anew from their errors, once."""
@@ -321,7 +302,7 @@ class Tracers:
         """
         inside = volume.contains(self._rows[:, :3])
         if not inside.any():
-            raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {_extent(self._rows)}")
+            raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {extent(self._rows)}")
         return self.select(inside, name=volume.describe())
 
     def weighted(self, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
@@ -379,28 +360,3 @@ class Tracers:
         from .writing import write_table
 
         return write_table(self.to_table(errors=errors), Path(path), overwrite=overwrite)
-
-
-def _weights(weights: ArrayLike | None, n: int) -> Array | None:
-    if weights is None:
-        return None
-    values = np.asarray(weights, dtype=np.float64)
-    if values.shape != (n,) or not np.isfinite(values).all() or (values < 0.0).any():
-        raise CatalogueError(f"weights must be {n} finite numbers >= 0, found shape {values.shape}")
-    return values
-
-
-def _covariance(covariance: ArrayLike | None, n: int) -> Array | None:
-    if covariance is None:
-        return None
-    values = np.asarray(covariance, dtype=np.float64)
-    if values.shape != (n, 6, 6):
-        raise CatalogueError(f"the covariance must have shape ({n}, 6, 6), found {values.shape}")
-    return values
-
-
-def _extent(rows: Array) -> str:
-    if len(rows) == 0:
-        return "there are no stars at all"
-    parts = (f"{k} from {v.min():.3g} to {v.max():.3g}" for k, v in (("R", np.hypot(*rows[:, :2].T)), ("x", rows[:, 0]), ("z", rows[:, 2])))
-    return f"the stars have {', '.join(parts)} kpc"

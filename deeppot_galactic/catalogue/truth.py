@@ -8,7 +8,6 @@ Units are the package's own: kpc, km/s, Msun; angles in radian.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CatalogueError
+from .sources import guarded
 
 Array = NDArray[np.float64]
 
@@ -107,11 +107,8 @@ def read_truth(path: str | Path) -> Truth | None:
 
 
 def _from_npz(path: Path) -> Truth | None:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            found = {key: data[key] for key in data.files if key not in ("pos", "vel", "halo_pos")}
-    except (OSError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise CatalogueError(f"{path} is not a readable .npz file: {error}") from None
+    with guarded(path, "NPZ"), path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+        found = {key: data[key] for key in data.files if key not in ("pos", "vel", "halo_pos")}
     if "Omega_bar" not in found and "truth_pos" not in found:
         return None
 
@@ -146,7 +143,7 @@ def _from_npz(path: Path) -> Truth | None:
 def _from_fits(path: Path) -> Truth | None:
     from astropy.io import fits
 
-    try:
+    with guarded(path, "FITS"):
         opened: Any = fits.open(path, memmap=False)
         with opened as hdus:
             names = [hdu.name for hdu in hdus]
@@ -157,8 +154,6 @@ def _from_fits(path: Path) -> Truth | None:
             values: dict[str, Any] = {name: float(header[card]) for name, _, card, _ in _SCALARS if header.get(card) is not None}
             meta = {"source": path.name}
             meta |= {name: header[card] for name, card in (("particle_mass", "PARTMASS"), ("snapshot", "SNAPSHOT")) if card in header}
-    except (OSError, TypeError, KeyError) as error:
-        raise CatalogueError(f"{path} is not a readable FITS file: {error}") from None
 
     def column(table: Any, name: str) -> Array | None:
         return np.asarray(table[name], dtype=np.float64) if name in table.names else None

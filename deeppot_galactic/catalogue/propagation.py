@@ -1,0 +1,78 @@
+"""What `Tracers` does with weights and errors: checks, covariances as Quantities, drawing anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import astropy.units as u
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import CatalogueError
+from ..units import LENGTH, VELOCITY
+from .uncertainty import root_of
+
+if TYPE_CHECKING:
+    from .tracers import Tracers
+
+Array = NDArray[np.float64]
+
+
+def checked_weights(weights: ArrayLike | None, n: int) -> Array | None:
+    """Weights of ``n`` stars as float64, or None."""
+    if weights is None:
+        return None
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (n,) or not np.isfinite(values).all() or (values < 0.0).any():
+        raise CatalogueError(f"weights must be {n} finite numbers >= 0, found shape {values.shape}")
+    return values
+
+
+def checked_covariance(covariance: ArrayLike | None, n: int) -> Array | None:
+    """Covariances (n, 6, 6) as float64, or None."""
+    if covariance is None:
+        return None
+    values = np.asarray(covariance, dtype=np.float64)
+    if values.shape != (n, 6, 6):
+        raise CatalogueError(f"the covariance must have shape ({n}, 6, 6), found {values.shape}")
+    return values
+
+
+def extent(rows: Array) -> str:
+    """Where the stars are, in words."""
+    if len(rows) == 0:
+        return "there are no stars at all"
+    parts = (f"{k} from {v.min():.3g} to {v.max():.3g}" for k, v in (("R", np.hypot(*rows[:, :2].T)), ("x", rows[:, 0]), ("z", rows[:, 2])))
+    return f"the stars have {', '.join(parts)} kpc"
+
+
+def known_covariance(tracers: Tracers) -> Array:
+    """The covariance, or a `CatalogueError` that says what it would take."""
+    values = tracers.covariance
+    if values is None:
+        needed = "the error columns of parallax (or distance), proper motions and velocity"
+        raise CatalogueError(f"these tracers have no errors: they need {needed}")
+    return values
+
+
+def covariance_blocks(tracers: Tracers, method: str, n_draws: int, seed: int) -> tuple[u.Quantity, u.Quantity, u.Quantity]:
+    """See `Tracers.covariances`."""
+    if method != "jacobian" and tracers.observations is not None and tracers.frame is not None:
+        values = tracers.observations.covariance(tracers.frame, method=method, n_draws=n_draws, seed=seed)
+    else:
+        values = known_covariance(tracers)
+    place, mixed, motion = values[:, :3, :3], values[:, :3, 3:], values[:, 3:, 3:]
+    return u.Quantity(place, LENGTH**2), u.Quantity(mixed, LENGTH * VELOCITY), u.Quantity(motion, VELOCITY**2)
+
+
+def drawing(tracers: Tracers) -> Callable[[np.random.Generator], Array]:
+    """See `Tracers.drawing`."""
+    if tracers.observations is not None and tracers.frame is not None:
+        draw, frame = tracers.observations.drawing(), tracers.frame
+        return lambda rng: draw(rng).phase_space(frame)
+    covariance, rows = known_covariance(tracers), tracers.phase_space
+    known = np.isfinite(covariance).all(axis=(1, 2))
+    root = np.zeros_like(covariance)
+    root[known] = root_of(covariance[known])
+    return lambda rng: rows + np.einsum("nij,nj->ni", root, rng.standard_normal(rows.shape))

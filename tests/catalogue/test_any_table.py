@@ -1,0 +1,170 @@
+"""Tables spoiled at random: never a traceback, never a silently wrong number.
+
+The oracle is the same table before it was spoiled: whatever survives reading must be one of its stars, to rounding, and every row
+must be accounted for by the counts.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.table import MaskedColumn, Table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from deeppot_galactic.catalogue import Tracers
+from deeppot_galactic.errors import CatalogueError, DeepPotError
+
+from .tables import gaia_table, phase_space_table
+
+N = 40
+SKY = ("ra", "dec", "parallax", "pmra", "pmdec", "radial_velocity")
+PHASE = ("x", "y", "z", "vx", "vy", "vz")
+EQUIVALENT = {
+    "deg": [u.rad, u.hourangle, u.arcmin],
+    "mas": [u.arcsec, u.deg, u.uas],
+    "mas / yr": [u.arcsec / u.yr, u.deg / u.Myr, u.rad / u.s],
+    "km / s": [u.m / u.s, u.pc / u.Myr, u.au / u.yr],
+    "kpc": [u.pc, u.m, u.lyr],
+}
+WRONG = [u.K, u.mag, u.mas / u.kg, u.kpc / u.mas, u.UnrecognizedUnit("blobs"), u.Jy]
+
+spoil = st.sampled_from(
+    [
+        "drop",
+        "mask",
+        "nan",
+        "inf",
+        "sentinel",
+        "text",
+        "words",
+        "convert",
+        "wrong unit",
+        "no unit",
+        "rename",
+        "integers",
+        "bool",
+        "repeat",
+        "big-endian",
+    ]
+)
+
+
+def apply(table: Table, what: str, name: str, rng: np.random.Generator, dead: np.ndarray) -> bool:
+    """Spoil one column in place; mark in ``dead`` the rows that lost a value. False where the table must now be refused."""
+    if name not in table.colnames:
+        return True
+    unit, values, rows = table[name].unit, np.ma.filled(table[name], np.nan), rng.random(len(table)) < 0.3
+    if values.dtype.kind not in "fi":
+        return True
+
+    def put(column: Any, new_unit: Any = unit) -> None:
+        table[name] = column
+        table[name].unit = new_unit
+
+    if what == "drop":
+        table.remove_column(name)
+        return False
+    if what == "mask":
+        put(MaskedColumn(values, mask=rows | np.ma.getmaskarray(table[name])))
+        dead |= rows
+    elif what in ("nan", "inf", "sentinel"):
+        values[rows] = {"nan": np.nan, "inf": np.inf, "sentinel": -9999.99}[what]
+        put(values)
+        dead |= rows
+    elif what == "text":
+        put(np.array([repr(float(v)) for v in values]))
+    elif what == "words":
+        put(np.array(["a word"] * len(values)))
+        return False
+    elif what == "convert" and unit is not None:
+        choices = EQUIVALENT[str(unit)]
+        new = choices[rng.integers(len(choices))]
+        put(u.Quantity(values, unit).to_value(new, u.dimensionless_angles()), new)
+        # A missing value stays missing: sentinels were scaled away with the unit, as in a table somebody converted blindly.
+        values = np.asarray(table[name])
+    elif what == "wrong unit":
+        put(values, WRONG[rng.integers(len(WRONG))])
+        return False
+    elif what == "no unit":
+        put(values, None)
+    elif what == "rename":
+        table.rename_column(name, name.upper())
+    elif what == "bool":
+        put(values > 0)
+        return False
+    elif what == "big-endian":
+        put(values.astype(">f8"))
+    return True
+
+
+def spoiled(table: Table, names: tuple[str, ...], choices: list[tuple[str, int]], seed: int) -> tuple[Table, np.ndarray, bool]:
+    rng = np.random.default_rng(seed)
+    dead, usable = np.zeros(len(table), dtype=bool), True
+    touched: set[str] = set()
+    for what, index in choices:
+        name = names[index]
+        if name not in touched:  # once each, so that the oracle stays simple
+            usable &= apply(table, what, name, rng, dead)
+            touched.add(name)
+    order = rng.permutation(len(table.colnames))
+    return table[[table.colnames[i] for i in order]], dead, usable
+
+
+def check(table: Table, reference: np.ndarray, dead: np.ndarray, usable: bool) -> None:
+    try:
+        tracers = Tracers.from_table(table)
+    except DeepPotError as error:
+        assert "\n" not in str(error) and 10 < len(str(error)) < 600
+        assert not usable or dead.all(), f"refused a good table: {error}"
+        return
+    assert usable
+    assert np.allclose(tracers.phase_space, reference[~dead], rtol=1e-9, atol=1e-9)
+    assert tracers.meta["n_read"] == N and tracers.meta["cuts"][-1]["left"] == len(tracers) == N - dead.sum()
+
+
+@given(st.lists(st.tuples(spoil, st.integers(0, 5)), max_size=4), st.integers(0, 99))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_sky_tables(choices: list[tuple[str, int]], seed: int) -> None:
+    table = gaia_table(N)
+    reference = Tracers.from_table(table).phase_space
+    check(*_with(reference, spoiled(table, SKY, choices, seed)))
+
+
+@given(st.lists(st.tuples(spoil, st.integers(0, 5)), max_size=4), st.integers(0, 99))
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_phase_space_tables(choices: list[tuple[str, int]], seed: int) -> None:
+    table = phase_space_table(N)
+    reference = Tracers.from_table(table).phase_space
+    check(*_with(reference, spoiled(table, PHASE, choices, seed)))
+
+
+def _with(reference: np.ndarray, result: tuple[Table, np.ndarray, bool]) -> tuple[Table, np.ndarray, np.ndarray, bool]:
+    table, dead, usable = result
+    return table, reference, dead, usable
+
+
+anything = st.one_of(
+    st.floats(width=64),
+    st.integers(-(2**70), 2**70),
+    st.text(max_size=5),
+    st.booleans(),
+    st.none(),
+    st.binary(max_size=4),
+    st.complex_numbers(),
+)
+
+
+@given(st.dictionaries(st.sampled_from(NAMES), st.lists(anything, min_size=2, max_size=2)))
+@settings(max_examples=120, deadline=None)
+def test_columns_of_anything(columns: dict[str, list]) -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        Tracers.from_table({name: np.array(values, dtype=object) for name, values in columns.items()})
+    except CatalogueError as error:
+        assert "\n" not in str(error)
+    finally:
+        logging.disable(logging.NOTSET)
