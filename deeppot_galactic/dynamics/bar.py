@@ -111,7 +111,7 @@ def bar_length(radius: Array, strength: Array, *, fraction: float = FRACTION) ->
 
 
 def measure_bar(
-    pos: u.Quantity, *, r_max: u.Quantity = 8 * u.kpc, annuli: int = 32, weights: ArrayLike | None = None, z_max: Any = None
+    pos: u.Quantity, *, r_max: u.Quantity = 12 * u.kpc, annuli: int = 32, weights: ArrayLike | None = None, z_max: Any = None
 ) -> Bar:
     """Measure the bar in the positions of stars.
 
@@ -152,13 +152,5 @@ def measure_bar(
         reach = length if np.isfinite(length) else edges[-1]
         angle = float(bar_angle(x * LENGTH, r_max=reach * LENGTH, weights=w).value)
     phase = u.Quantity(np.where(enough, np.angle(amplitude) / 2, np.nan), u.rad)
-    return Bar(
-        u.Quantity(middle, LENGTH),
-        strength,
-        phase,
-        noise,
-        float(strength[peak]),
-        u.Quantity(length, LENGTH),
-        u.Quantity(angle, u.rad),
-        detected,
-    )
+    sizes = u.Quantity(length, LENGTH), u.Quantity(angle, u.rad)
+    return Bar(u.Quantity(middle, LENGTH), strength, phase, noise, float(strength[peak]), *sizes, detected)

@@ -51,15 +51,21 @@ def _galpy_2014() -> Model:
         call = {"use_physical": False}
         f_R, f_z = (np.asarray(f(MWPotential2014, radius, z, **call)) * vo**2 / ro for f in (evaluateRforces, evaluatezforces))
         grad = np.column_stack([-f_R, np.zeros_like(f_R), -f_z])
-        # 2014 has a power law with cut-off as its bulge and an NFW halo, so that the potential vanishes at infinity
-        phi = np.asarray(evaluatePotentials(MWPotential2014, radius, z, **call)) * vo**2
+        # the bulge with its cut-off tends to a constant
+        infinity = evaluatePotentials(MWPotential2014, 1e12, 0.0, **call)
+        phi = (np.asarray(evaluatePotentials(MWPotential2014, radius, z, **call)) - infinity) * vo**2
         return phi, grad, np.asarray(evaluateDensities(MWPotential2014, radius, z, **call)) * density_unit
 
     return evaluate
 
 
 def _gala_2022() -> Model:
-    model = import_module("gala.potential").MilkyWayPotential2022()
+    potentials = import_module("gala.potential")
+    try:
+        # what MilkyWayPotential2022 is called from gala 1.11 on
+        model = potentials.MilkyWayPotential(version="v2")
+    except (TypeError, ValueError):
+        model = potentials.MilkyWayPotential2022()
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
         q = x.T * LENGTH
@@ -145,8 +151,8 @@ def _add_published(table: QTable, r: Array, published: Table) -> None:
     columns: dict[str, Any] = {}
     for name, unit in (("R", LENGTH), ("vc", VELOCITY), ("vc_error", VELOCITY)):
         if name in published.colnames:
-            quantity = u.Quantity(published[name])
-            columns[name] = quantity.value if quantity.unit == u.dimensionless_unscaled else quantity.to_value(unit)
+            column: Any = published[name]
+            columns[name] = np.asarray(column, np.float64) if column.unit is None else u.Quantity(column).to_value(unit)
     order = np.argsort(columns["R"])
     for name in ("vc", "vc_error"):
         if name in columns:

@@ -133,7 +133,7 @@ def lagrange_points(potential: GlobalPotential, *, bar_angle: float | None = Non
     above = np.flatnonzero(circular_frequencies(potential, radii)[0] > rate)
     if rate == 0 or not len(above):
         raise DeepPotError(f"no corotation radius for a pattern speed of {rate} km/s/kpc: there are no Lagrange points")
-    corotation = radii[above[-1]]
+    corotation = float(radii[above[-1]])
     r, angle = np.meshgrid(corotation * np.array([0.6, 0.8, 0.9, 1.0, 1.1, 1.25]), 2 * np.pi * np.arange(32) / 32)
     ring = np.column_stack([(r * np.cos(angle)).ravel(), (r * np.sin(angle)).ravel(), 0 * r.ravel()])
     starts = np.concatenate([ring, 0.02 * corotation * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [-1, 1, 0.0]])])

@@ -23,6 +23,7 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DeepPotError
+from ..potential.axisymmetric import AxisymmetricPotential
 from ..units import ACCELERATION, LENGTH, VELOCITY, to_internal, vectors
 from .resonances import circular_frequencies
 
@@ -112,8 +113,6 @@ def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 *
     """K_z = -dPhi/dz (N,) of the axisymmetrised potential at radii (N,) and one height; negative above the plane."""
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
     x = np.column_stack([r, np.zeros_like(r), np.full_like(r, float(to_internal(height, LENGTH, "height")))])
-    from ..potential.axisymmetric import AxisymmetricPotential
-
     model = potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
     return u.Quantity(-model.gradient(x + model.x0)[:, 2], ACCELERATION)
 
@@ -121,8 +120,6 @@ def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 *
 def escape_speed(potential: Any, radii: u.Quantity) -> u.Quantity:
     """sqrt(-2 Phi_0) (N,) in the plane at radii (N,): the speed to reach infinity."""
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
-    from ..potential.axisymmetric import AxisymmetricPotential
-
     model = potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
     phi = model.potential(np.column_stack([r, np.zeros((len(r), 2))]) + model.x0)
     return u.Quantity(np.sqrt(np.maximum(-2 * phi, 0)), VELOCITY)

@@ -25,6 +25,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -78,6 +79,13 @@ def _harmonics(potential: GlobalPotential, radii: Array, heights: Array, m_max: 
     return harmonics
 
 
+def _fold(heights: Array, tables: Array) -> tuple[Array, Array]:
+    """Mean over both sides of the plane, on z >= 0: agama's actions ask for it of an axisymmetric potential."""
+    middle = len(heights) // 2
+    upper, lower = tables[..., middle:], tables[..., middle::-1]
+    return heights[middle:], np.stack([upper[0] + lower[0], upper[1] + lower[1], upper[2] - lower[2]]) / 2
+
+
 def coefficients(potential: GlobalPotential, *, shape: tuple[int, int] = GRID, m_max: int = HARMONICS) -> str:
     """The text of an agama coefficient file.
 
@@ -86,10 +94,14 @@ def coefficients(potential: GlobalPotential, *, shape: tuple[int, int] = GRID, m
     ExportError
         If the potential is not negative everywhere on the grid, which agama's logarithmic scaling needs.
     """
+    axisymmetric = bool(getattr(potential, "axisymmetric", False))
+    m_max = 0 if axisymmetric else m_max
     if not 0 <= m_max < AZIMUTHS // 2:
         raise ExportError(f"harmonics must be at least 0 and less than {AZIMUTHS // 2}, found {m_max}")
     radii, heights = _grids(potential, shape)
     tables = _harmonics(potential, radii, heights, m_max)
+    if axisymmetric:
+        heights, tables = _fold(heights, tables)
     if not np.isfinite(tables).all() or not np.all(tables[0, m_max] < 0):
         raise ExportError("the potential must be finite and negative on the whole grid to be exported to agama")
     head = ["[Potential]", "type=CylSpline", f"gridSizeR={len(radii)}", f"gridSizez={len(heights)}", f"mmax={m_max}", "symmetry=none"]
@@ -109,6 +121,11 @@ def write_coefficients(potential: GlobalPotential, path: str | Path, *, shape: t
     return Path(path)
 
 
+def _number(value: Any, unit: u.UnitBase) -> float:
+    """agama gives its units as Quantities where astropy is installed, as plain numbers of kpc and Msun where not."""
+    return float(np.asarray(value.to_value(unit) if isinstance(value, u.Quantity) else value))
+
+
 def _agama() -> Any:
     """The module, in units of kpc, km/s and Msun."""
     try:
@@ -118,7 +135,7 @@ def _agama() -> Any:
     units = agama.getUnits()
     if not units:
         agama.setUnits(length=1, velocity=1, mass=1)
-    elif not np.allclose([float(units[key]) for key in ("length", "mass")], 1, rtol=1e-6):
+    elif not np.allclose([_number(units["length"], u.kpc), _number(units["mass"], u.Msun)], 1, rtol=1e-6):
         raise ExportError(f"agama's global units are {units}: call agama.setUnits(length=1, velocity=1, mass=1) before")
     return agama
 
@@ -168,7 +185,10 @@ class LearnedPotential:
             return phi, None, None
         if order < 2:
             return phi, -np.asarray(self.agama.force(x, t=t)), None
-        force, slopes = self.agama.forceDeriv(x, t=t)
+        if hasattr(self.agama, "eval"):
+            force, slopes = self.agama.eval(x, acc=True, der=True, t=t)
+        else:
+            force, slopes = self.agama.forceDeriv(x, t=t)
         # agama orders them xx, yy, zz, xy, yz, zx
         return phi, -np.asarray(force), -np.asarray(slopes)[:, [0, 3, 5, 3, 1, 4, 5, 4, 2]].reshape(-1, 3, 3)
 

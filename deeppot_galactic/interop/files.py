@@ -129,6 +129,6 @@ def load(path: str | Path, *, to: str | None = None, **options: Any) -> Any:
 def _is_text(path: str | Path) -> bool:
     try:
         with open(path, "rb") as file:
-            return file.read(1) == b"["
+            return file.read(1) in b"#["
     except OSError:
         return False

@@ -40,10 +40,12 @@ Array = NDArray[np.float64]
 
 DEGREES = 11
 """L: multipoles l < L."""
-RADII = (5e-3, 2e3, 180)
+RADII = (5e-3, 2e3, 150)
 """Ends (kpc) and number of the logarithmic radial grid."""
-ANGLES = (96, 48)
+ANGLES = (64, 32)
 """Quadrature nodes in cos(theta) and phi."""
+N_CHECK = 120
+"""Points at which the forces are compared; galpy takes them one by one."""
 WORST_MEDIAN = 0.05
 """A median force error above this means that galpy's internals are not what they were."""
 
@@ -101,9 +103,19 @@ def _radial(degree: int, r: Array, c: Array) -> tuple[Any, Any, Any]:
     d_inner, d_outer = -(r ** (degree + 2)) * q / (2 * degree + 1), r ** (1 - degree) * q / (2 * degree + 1)
     dd_inner = -((degree + 2) * r ** (degree + 1) * q + r ** (degree + 2) * slope) / (2 * degree + 1)
     dd_outer = ((1 - degree) * r ** (-degree) * q + r ** (1 - degree) * slope) / (2 * degree + 1)
-    i_in = BPoly.from_derivatives(r, np.column_stack([inner, d_inner, dd_inner]))
-    i_out = BPoly.from_derivatives(r, np.column_stack([outer, d_outer, dd_outer]))
-    return i_in, i_out, InterpolatedUnivariateSpline(r, q / (4 * np.pi), k=3)
+    return (
+        _hermite(r, inner, d_inner, dd_inner),
+        _hermite(r, outer, d_outer, dd_outer),
+        InterpolatedUnivariateSpline(r, q / (4 * np.pi), k=3),
+    )
+
+
+def _hermite(x: Array, value: Array, first: Array, second: Array) -> BPoly:
+    """Piecewise quintic through values, slopes and curvatures, as a Bernstein polynomial."""
+    h = np.diff(x)
+    one = [value[:-1] + k * h * first[:-1] / 5 + k * (k - 1) * h**2 * second[:-1] / 40 for k in (0, 1, 2)]
+    two = [value[1:] - k * h * first[1:] / 5 + k * (k - 1) * h**2 * second[1:] / 40 for k in (2, 1, 0)]
+    return BPoly(np.stack([*one, *two]), x)
 
 
 def _expansion(c: Array, s: Array, r: Array, ro: float, vo: float) -> Any:
@@ -111,11 +123,17 @@ def _expansion(c: Array, s: Array, r: Array, ro: float, vo: float) -> Any:
     degrees = c.shape[-1]
     names = ("_I_inner_cos", "_I_outer_cos", "_rho_cos_splines"), ("_I_inner_sin", "_I_outer_sin", "_rho_sin_splines")
     flat = InterpolatedUnivariateSpline(r, np.zeros(len(r)), k=3)
-    spike = [[flat for _ in range(degrees)] for _ in range(degrees)]
-    tilted = [row[:] for row in spike]
-    # any non-zero harmonic with m > 0 tells the constructor that the potential is not axisymmetric
-    tilted[0][0] = tilted[-1][1] = InterpolatedUnivariateSpline(r, np.exp(-r), k=3)
-    expansion = MultipoleExpansionPotential(rho_cos_splines=tilted, rho_sin_splines=spike, rgrid=r, ro=ro, vo=vo)
+    # the constructor gets a few nodes of a stand-in: a harmonic with m > 0 tells it that the potential is not axisymmetric
+    few = r[[0, len(r) // 4, len(r) // 2, 3 * len(r) // 4, -1]]
+    zero, one = (InterpolatedUnivariateSpline(few, np.full(5, value), k=3) for value in (0.0, 1e-3))
+    seed = [[zero] * degrees for _ in range(degrees)]
+    seed[0][0] = seed[-1][1] = one
+    expansion = MultipoleExpansionPotential(
+        rho_cos_splines=seed, rho_sin_splines=[[zero] * degrees for _ in range(degrees)], rgrid=few, ro=ro, vo=vo
+    )
+    if not hasattr(expansion, "_rgrid"):
+        raise ExportError("galpy's MultipoleExpansionPotential has no _rgrid: this version of galpy is not supported")
+    expansion._rgrid = r
     for part, coefficients in zip(names, (c, s), strict=True):
         tables: list[list[list[Any]]] = [[[None] * degrees for _ in range(degrees)] for _ in part]
         for degree in range(degrees):
@@ -171,7 +189,7 @@ def to_galpy_expansion(
         amp = G * disc.m / (scales[0] * scales[1] ** 2)
         total = total + MiyamotoNagaiPotential(amp=amp, a=disc.a / scales[0], b=disc.b / scales[0], ro=scales[0], vo=scales[1])
     seconds = time.perf_counter() - start
-    x = check_points(potential.volume, 500)
+    x = check_points(potential.volume, N_CHECK)
     report = force_error(
         -_forces(total, x - potential.x0, *scales), potential.gradient(x), x, seconds=seconds, backend=f"galpy C expansion, L = {degrees}"
     )

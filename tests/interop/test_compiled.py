@@ -63,7 +63,7 @@ def test_derivatives_are_of_one_function(compiled):
         assert np.all(np.abs((up[0] - down[0]) / (2 * step) - grad[:, axis]) < 1e-5 * size + 1e-3)
         norm = np.linalg.norm(hess, axis=(1, 2))[:, None]
         assert np.all(np.abs((up[1] - down[1]) / (2 * step) - hess[:, axis]) < 1e-4 * norm)
-    np.testing.assert_array_equal(compiled.evaluate(x, 0)[0], phi)
+    np.testing.assert_allclose(compiled.evaluate(x, 0)[0], phi, rtol=1e-14)
     np.testing.assert_allclose(compiled.evaluate(x, 1)[1], grad, rtol=1e-12)
 
 

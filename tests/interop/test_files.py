@@ -1,0 +1,78 @@
+"""Exported files load in a fresh process, and damaged ones are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from interop_models import barred_galaxy, disc_points
+
+from deeppot_galactic import interop
+from deeppot_galactic.errors import ExportError, StoreError
+from deeppot_galactic.interop import compile_potential
+from deeppot_galactic.interop.files import read_potential, write_potential
+
+
+@pytest.fixture(scope="module")
+def galaxy():
+    return compile_potential(barred_galaxy(), nodes=(41, 41, 31))
+
+
+def test_round_trip(galaxy, tmp_path):
+    path = write_potential(galaxy, tmp_path / "bar.safetensors")
+    again = read_potential(path)
+    x = np.concatenate([disc_points(50), disc_points(20) * 3])
+    for one, two in zip(galaxy.evaluate(x, 2), again.evaluate(x, 2), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-12)
+    assert again.report == galaxy.report
+    np.testing.assert_array_equal(again.omega, galaxy.omega)
+    assert again.volume == galaxy.volume
+
+
+@pytest.mark.parametrize("host", ["galpy", "gala"])
+def test_loads_in_a_fresh_process_without_torch(galaxy, tmp_path, host):
+    pytest.importorskip(host)
+    path = interop.export(galaxy, tmp_path / "bar.safetensors", to=host)
+    value = {"galpy": "p(1.0, 0.1, phi=0.5, use_physical=False) * 220.0 ** 2", "gala": "p.energy([-7.0, 3.0, 0.1]).to_value('km2/s2')[0]"}
+    code = (
+        f"from deeppot_galactic import interop; p = interop.load({str(path)!r}); import sys; print('torch' in sys.modules, {value[host]})"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    torch, number = run.stdout.split()
+    x = np.array([[-8.0 * np.cos(0.5), 8.0 * np.sin(0.5), 0.8]]) if host == "galpy" else np.array([[-7.0, 3.0, 0.1]])
+    assert torch == "False"
+    assert float(number) == pytest.approx(galaxy.potential(x)[0], rel=1e-9)
+
+
+def test_agama_file_needs_no_agama(galaxy, tmp_path):
+    path = interop.export(galaxy, tmp_path / "bar.ini", to="agama")
+    text = path.read_text()
+    assert "type=CylSpline" in text and "#dPhi/dz" in text
+    head = text.split("Coefficients")[0]
+    n_R, m_max = (int(next(line for line in head.splitlines() if line.startswith(key)).split("=")[1]) for key in ("gridSizeR", "mmax"))
+    blocks = text.split("#Phi\n")[1].split("\n\n")[0].splitlines()
+    assert len(blocks) == (2 * m_max + 1) * (n_R + 2)
+    # the m = 0 row at R = 0 in the plane is the central potential
+    rows = blocks[m_max * (n_R + 2) :]
+    z = np.array(rows[1].split("\t")[1:], float)
+    central = np.array(rows[2].split("\t"), float)
+    assert central[0] == 0
+    assert central[1 + len(z) // 2] == pytest.approx(galaxy.potential(np.zeros((1, 3)))[0], rel=1e-12)
+
+
+def test_refusals(galaxy, tmp_path):
+    with pytest.raises(ExportError, match="nemo"):
+        interop.export(galaxy, tmp_path / "x", to="nemo")
+    path = write_potential(galaxy, tmp_path / "bar.safetensors")
+    with pytest.raises(ExportError, match="nemo"):
+        interop.load(path, to="nemo")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(StoreError):
+        interop.load(path)
+    with pytest.raises(StoreError):
+        interop.load(tmp_path / "absent.safetensors")
+    with pytest.raises(ExportError, match="already|compiled"):
+        interop.to_galpy(galaxy, backend="exact")
