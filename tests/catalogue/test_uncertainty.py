@@ -88,15 +88,15 @@ def test_correlations_matter() -> None:
 def test_monte_carlo_agrees_where_errors_are_small_and_not_where_large() -> None:
     small = Tracers.from_table(gaia_table(30, relative_error=0.01))
     assert small.observations is not None
-    first, drawn = small.covariance, small.observations.covariance(FRAME, method="monte-carlo", n_draws=1500)
+    first, drawn = small.covariance, small.observations.covariance(FRAME, method="monte-carlo", n_draws=600)
     diagonal = np.arange(6)
-    assert np.allclose(np.sqrt(drawn[:, diagonal, diagonal]), np.sqrt(first[:, diagonal, diagonal]), rtol=0.1)  # type: ignore[index]
+    assert np.allclose(np.sqrt(drawn[:, diagonal, diagonal]), np.sqrt(first[:, diagonal, diagonal]), rtol=0.15)  # type: ignore[index]
     large = Tracers.from_table(gaia_table(30, relative_error=0.19))
     assert large.observations is not None and large.covariance is not None
-    drawn = large.observations.covariance(FRAME, method="monte-carlo", n_draws=1500)
+    drawn = large.observations.covariance(FRAME, method="monte-carlo", n_draws=600)
     ratio = np.sqrt(np.trace(drawn[:, :3, :3], axis1=1, axis2=2) / np.trace(large.covariance[:, :3, :3], axis1=1, axis2=2))
     assert np.median(ratio) > 1.1  # 1/parallax has a long tail that the first order misses
-    auto = large.observations.covariance(FRAME, method="auto", n_draws=1500)
+    auto = large.observations.covariance(FRAME, method="auto", n_draws=600)
     assert np.array_equal(auto, drawn)
     assert np.array_equal(small.observations.covariance(FRAME, method="auto"), small.covariance)
 
