@@ -34,7 +34,7 @@ MOST_DUPLICATES = 0.01
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
-    "quick": ScoreMatchingSettings(steps=500, batch=1024, width=64, warmup=20, ema=0.98, validate_every=50, rate=1e-2),
+    "quick": ScoreMatchingSettings(steps=300, batch=1024, width=64, ema=0.97, validate_every=50),
     "flow-matching": MatchingSettings(),
     "paper": LikelihoodSettings(),
     "paper-small": LikelihoodSettings(

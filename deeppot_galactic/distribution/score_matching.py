@@ -54,16 +54,16 @@ class ScoreMatchingSettings:
     """
 
     estimator: str = "score-matching"
-    steps: int = 6000
-    batch: int = 2048
-    rate: float = 2e-3
-    optimiser: str = "radam"
-    betas: tuple[float, float] = (0.9, 0.999)
-    warmup: int = 100
+    steps: int = 2500
+    batch: int = 1024
+    rate: float = 1e-2
+    optimiser: str = "soap"
+    betas: tuple[float, float] = (0.95, 0.95)
+    warmup: int = 20
     weight_decay: float = 1e-2
-    ema: float = 0.998
+    ema: float = 0.99
     clip: float = 20.0
-    validate_every: int = 200
+    validate_every: int = 100
     early_stopping: int = 0
     checkpoint_every: int = 500
     width: int = 128

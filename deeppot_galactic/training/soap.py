@@ -95,9 +95,12 @@ class SOAP(torch.optim.Optimizer):
             image = second @ basis
             order = torch.argsort((basis * image).sum(0), descending=True)
             state["exp_avg_sq"] = state["exp_avg_sq"].index_select(dim, order)
-            state[f"q_{side}"] = torch.linalg.qr(image[:, order])[0]
+            # one memory layout, the one a checkpoint restores: products of matrices are bit-identical only then
+            state[f"q_{side}"] = torch.linalg.qr(image[:, order])[0].contiguous()
 
 
 def _eigenbasis(matrix: Tensor) -> Tensor:
     scale = matrix.diagonal().mean().clamp_min(1e-30)
-    return torch.linalg.eigh(matrix / scale + 1e-12 * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))[1].flip(1)
+    return (
+        torch.linalg.eigh(matrix / scale + 1e-12 * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device))[1].flip(1).contiguous()
+    )

