@@ -109,3 +109,8 @@ class AxisymmetricPotential:
     def report(self) -> Any:
         """Force error of a compiled source, None for an exact one."""
         return self.source.report
+
+
+def axisymmetrize(potential: GlobalPotential, *, azimuths: int = AZIMUTHS) -> AxisymmetricPotential:
+    """The m = 0 part of a potential, for tools that need an axisymmetric one (circular frequencies, actions)."""
+    return AxisymmetricPotential(potential, azimuths=azimuths)

@@ -66,9 +66,9 @@ class PotentialSettings:
     density_weight: float = 1.0
     l2: float = 1e-3
     scale: float | None = None
-    batch: int = 2048
-    steps: int = 3000
-    rate: float = 3e-3
+    batch: int = 1024
+    steps: int = 1200
+    rate: float = 1e-2
     warmup: int = 100
     schedule: str = "cosine"
     patience: int = 512

@@ -73,7 +73,7 @@ def train_network(
         width=settings.width,
         depth=settings.depth,
         inputs="disc" if disc else "plain",
-        scales=(float(np.median(np.hypot(rows[:, 0], rows[:, 1]))), 0.0, max(2.0 * float(np.median(np.abs(rows[:, 2]))), 1e-3))
+        scales=(0.25 * float(np.median(np.hypot(rows[:, 0], rows[:, 1]))), 0.0, max(2.0 * float(np.median(np.abs(rows[:, 2]))), 1e-3))
         if disc
         else tuple(np.maximum(spread, 1e-3)),
         output_scale=float(np.median(np.sum(rows[:, 3:] ** 2, axis=1))) * (0.2 if settings.use_base else 1.0),

@@ -1,0 +1,161 @@
+"""What comes out against what is known: Omega, forces, densities on snapshots with a truth.
+
+    python benchmarks/recovery.py SNAPSHOT.npz [...] [--methods pattern,weak,linear,network] [--stars N] [--out recovery.json]
+
+For every snapshot (the format is that of the three shared ones): the whole disc R < 16, |z| < 2 kpc, and balls of 4 and 2 kpc at 8 kpc from the
+centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error, its relative
+error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density error; median error
+of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the distribution is counted with the
+first method that needs it).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from pathlib import Path
+
+import astropy.units as u
+import numpy as np
+
+import deeppot_galactic as dg
+from deeppot_galactic.catalogue.truth import read_truth
+from deeppot_galactic.units import G
+
+PAPER = {"disc": (-15, 17, 28), "2 kpc": (14, 16, 21), "2 kpc mirrored": (14, 18, 9), "4 kpc": (1, 14, 5), "4 kpc mirrored": (-5, 8, -2)}
+
+
+def volumes(bar_angle: float) -> dict[str, dg.Volume]:
+    """The volumes of the paper's Tables 3 and 4."""
+    out: dict[str, dg.Volume] = {"disc": dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)}
+    for radius in (4, 2):
+        for name, turn in ((f"{radius} kpc", 0.0), (f"{radius} kpc mirrored", np.pi)):
+            angle = bar_angle - np.radians(20.0) + turn
+            out[name] = dg.Ball(8.0 * np.array([np.cos(angle), np.sin(angle), 0.0]) * u.kpc, radius * u.kpc)
+    return out
+
+
+def relative(fit: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Median, 84 % and 95 % of the relative error."""
+    norm = np.linalg.norm if truth.ndim == 2 else (lambda a, axis=None: np.abs(a))
+    error = norm(fit - truth, axis=1) / norm(truth, axis=1)
+    return {"median": float(np.median(error)), "p84": float(np.quantile(error, 0.84)), "p95": float(np.quantile(error, 0.95))}
+
+
+def dark_matter_error(model: dg.PotentialModel, data: dict[str, np.ndarray]) -> float | None:
+    """Median relative error of the spherically averaged halo density, 2 < r < 12 kpc: total minus the disc's, both from the truth points."""
+    if "halo_pos" not in data or not isinstance(model.volume, dg.Cylinder):
+        return None
+    x, rho_disc, rho_halo = data["truth_pos"].astype(float), data["truth_rho_disc_knn64"], data["truth_rho_halo_smooth"]
+    r = np.linalg.norm(x, axis=1)
+    dark = model.density(x * u.kpc).value - rho_disc
+    errors = []
+    for low, high in zip(range(2, 12, 2), range(4, 14, 2), strict=True):
+        shell = (r > low) & (r < high) & (np.abs(x[:, 2]) > 0.7) & (np.abs(x[:, 2]) < 1.7)
+        if shell.sum() > 20:
+            errors.append(abs(np.median(dark[shell]) / np.median(rho_halo[shell]) - 1.0))
+    return float(np.median(errors)) if errors else None
+
+
+def measure(model: dg.PotentialModel, truth: dg.Truth, data: dict[str, np.ndarray], name: str) -> dict:
+    """All errors of one model."""
+    x = truth.positions
+    radius = np.hypot(x[:, 0], x[:, 1])
+    use = (radius > 1) & (radius < 12) & (np.abs(x[:, 2]) < 1.5) & model.in_training_volume(x * u.kpc)
+    row = {"forces": relative(model.acceleration(x[use] * u.kpc).value, truth.accelerations[use])}
+    density = truth.density
+    if density is None and "truth_rho_disc_knn64" in data:
+        density = data["truth_rho_disc_knn64"] + data["truth_rho_halo_smooth"]
+    if density is not None:
+        row["density"] = relative(model.density(x[use] * u.kpc).value, np.asarray(density, float)[use])
+    dark = dark_matter_error(model, data) if name == "disc" else None
+    return row | ({"dark_matter": dark} if dark is not None else {})
+
+
+def stars_alone(tracers: dg.Tracers, volume: dg.Volume) -> dg.GradientSample:
+    """The stars as points without scores: all that method "weak" needs."""
+    w = tracers.phase_space
+    return dg.GradientSample(w, np.zeros(len(w)), np.zeros_like(w), volume=volume, weights=tracers.weights)
+
+
+def omega_row(value: float, error: float, truth: dg.Truth) -> dict:
+    return {
+        "omega": value,
+        "omega_error": error,
+        "relative": value / truth.omega - 1.0,
+        "sigmas": (value - truth.omega) / np.hypot(error, truth.omega_error or 0.0),
+    }
+
+
+def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str | None) -> list[dict]:
+    """All rows of one snapshot."""
+    truth = read_truth(path)
+    tracers = dg.read_tracers(path)
+    if stars and stars < len(tracers):
+        tracers = tracers.select(np.sort(np.random.default_rng(seed).permutation(len(tracers))[:stars]))
+    with np.load(path) as archive:
+        data = {name: archive[name] for name in archive.files if name.startswith(("truth_", "halo_pos"))}
+    rows = []
+    for name, volume in volumes(truth.bar_angle).items():
+        if only and name != only:
+            continue
+        start = time.perf_counter()
+        speed = dg.pattern_speed(tracers, volume, seed=seed)
+        seconds = time.perf_counter() - start
+        common = {"snapshot": path.stem, "volume": name, "stars": len(tracers.within(volume)), "truth": truth.omega}
+        if "pattern" in methods:
+            found = omega_row(speed.value.value, speed.error.value, truth) | {"detected": speed.detected}
+            rows.append(common | {"method": "pattern", "seconds": seconds} | found)
+            show(rows[-1])
+        points = None
+        for method in [m for m in methods if m != "pattern"]:
+            start = time.perf_counter()
+            if method in ("linear", "network") and points is None:
+                df = dg.fit_distribution(tracers, volume, preset="fast", seed=seed)
+                points = dg.draw_gradients(df, seed=seed)
+            sample = points if method != "weak" else stars_alone(tracers.within(volume), volume)
+            model = dg.fit_potential(sample, frame=dg.RotatingFrame(omega=speed.value), method=method, seed=seed)
+            seconds = time.perf_counter() - start
+            found = omega_row(model.omega[2].value, model.omega_error[2].value, truth)
+            rows.append(common | {"method": method, "seconds": seconds} | found | measure(model, truth, data, name))
+            show(rows[-1])
+    return rows
+
+
+def show(row: dict) -> None:
+    """One line of the table."""
+    line = f"{row['snapshot']:18s} {row['volume']:15s} {row['stars']:7d} {row['method']:8s} {row['seconds']:6.0f} s  "
+    line += f"Omega {row['omega']:6.2f} +- {row['omega_error']:5.2f} ({row['truth']:.2f}; {100 * row['relative']:+5.1f} %, {row['sigmas']:+.1f} sigma)"
+    if "forces" in row:
+        line += "  forces " + " / ".join(f"{100 * row['forces'][k]:.1f}" for k in ("median", "p84", "p95")) + " %"
+    if "density" in row:
+        line += f"  density {100 * row['density']['median']:.0f} %"
+    if "dark_matter" in row:
+        line += f"  dark matter {100 * row['dark_matter']:.0f} %"
+    if not row.get("detected", True):
+        line += "  (no pattern detected)"
+    print(line, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("snapshots", nargs="+", type=Path)
+    parser.add_argument("--methods", default="pattern,weak")
+    parser.add_argument("--stars", type=int, default=131_072, help="use at most this many (0: all)")
+    parser.add_argument("--volume", default=None, help="only this volume, e.g. disc or '4 kpc'")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = []
+    for path in options.snapshots:
+        rows += run(path, options.methods.split(","), options.stars or None, options.seed, options.volume)
+    print("the paper, relative error of Omega at three epochs [%]: " + "; ".join(f"{k}: {v}" for k, v in PAPER.items()))
+    if options.out is not None:
+        options.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()
