@@ -76,9 +76,9 @@ def _gala_2022() -> Model:
 
 
 def _agama_mcmillan() -> Model:
-    agama = import_module("agama")
+    agama: Any = import_module("agama")
     agama.setUnits(length=1, velocity=1, mass=1)
-    model = agama.Potential(str(Path(agama.__file__).parent / "data" / "McMillan17.ini"))
+    model = agama.Potential(str(Path(str(agama.__file__)).parent / "data" / "McMillan17.ini"))
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
         return np.asarray(model.potential(x)), -np.asarray(model.force(x)), np.asarray(model.density(x))
@@ -130,8 +130,7 @@ def compare(
     unknown = [name for name in names if name not in MODELS]
     if unknown:
         raise DeepPotError(f"unknown model {unknown[0]!r}: expected one of {', '.join(MODELS)}")
-    table = QTable([u.Quantity(r, LENGTH)], names=["R"])
-    table.meta["height_kpc"] = z
+    table = QTable([u.Quantity(r, LENGTH)], names=["R"], meta={"height_kpc": z})
     for name, model in [("learned", _learned(potential)), *((name, MODELS[name][1]()) for name in names)]:
         phi, grad, density = model(np.column_stack([r, np.zeros((len(r), 2))]))
         above = model(np.column_stack([r, np.zeros_like(r), np.full_like(r, z)]))[1]
