@@ -175,14 +175,13 @@ class NFW(_Component):
         s = np.maximum(np.sqrt(np.einsum("ni,ni->n", x, x)) / self.r_s, 1e-8)
         scale = G * self.m / self.r_s
         # With u = ln(1+s)/s: Phi = -scale u; the derivatives cancel to second and third order at small s, hence the series.
+        log, ratio = np.log1p(s), s / (1 + s)
+        enclosed, third = (log - ratio) / s**2, (3 * (log - ratio) - ratio**2) / s**2
         near = s < 2e-2
-        t = np.where(near, 1.0, s)
-        log = np.log1p(t)
-        enclosed = np.where(near, _series(s, (1 / 2, -2 / 3, 3 / 4, -4 / 5, 5 / 6, -6 / 7, 7 / 8)), (log - t / (1 + t)) / t**2)
-        third = np.where(
-            near, _series(s, (1 / 2, 0, -3 / 4, 8 / 5, -5 / 2, 24 / 7, -35 / 8)), (3 * log - 3 * t / (1 + t) - (t / (1 + t)) ** 2) / t**2
-        )
-        return _from_distance(x, -scale * np.log1p(s) / s, scale * enclosed / s / self.r_s**2, -scale * third / s**3 / self.r_s**4, order)
+        if near.any():
+            enclosed[near] = _series(s[near], (1 / 2, -2 / 3, 3 / 4, -4 / 5, 5 / 6, -6 / 7, 7 / 8))
+            third[near] = _series(s[near], (1 / 2, 0, -3 / 4, 8 / 5, -5 / 2, 24 / 7, -35 / 8))
+        return _from_distance(x, -scale * log / s, scale * enclosed / s / self.r_s**2, -scale * third / s**3 / self.r_s**4, order)
 
 
 def _series(s: Array, coefficients: Sequence[float]) -> Array:

@@ -27,6 +27,8 @@ Array = NDArray[np.float64]
 BLEND_START = 0.8
 """Where the blend begins, as a fraction of the size of the blending surface."""
 FIT_POINTS = 2000
+SHARE = 3e-3
+"""Components contributing less than this fraction of the largest are left out."""
 
 
 def smooth_step(t: Array) -> tuple[Array, Array, Array]:
@@ -110,11 +112,15 @@ def fit_outer(
     # the constant is free in sign: project it out, then solve for the non-negative masses
     unit = shift / np.linalg.norm(shift)
     norm = np.linalg.norm(columns, axis=0)
-    masses = nnls((columns - np.outer(unit, unit @ columns)) / norm, target - unit * (unit @ target), maxiter=100 * len(models))[0] / norm
-    share = masses * norm
-    kept = [i for i in range(len(models)) if share[i] > 1e-4 * share.max(initial=0.0)]
-    if not kept:
+    projected, aim = (columns - np.outer(unit, unit @ columns)) / norm, target - unit * (unit @ target)
+    share = nnls(projected, aim, maxiter=100 * len(models))[0]
+    kept = np.flatnonzero(share > SHARE * share.max(initial=0.0))
+    if not len(kept):
         raise FitError("the learned forces near the edge are not attractive: no continuation outside the training volume fits them")
+    # once more without the small ones, which cost time wherever the potential is evaluated
+    share[kept] = nnls(projected[:, kept], aim, maxiter=100 * len(models))[0]
+    kept = kept[share[kept] > 0]
+    masses = share / norm
     chosen = [
         models[i].with_parameters(models[i].parameters() + np.log([masses[i], *[1.0] * (len(models[i].parameters()) - 1)])) for i in kept
     ]
