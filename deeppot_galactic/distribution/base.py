@@ -161,15 +161,17 @@ class Distribution(ABC):
     def save(self, path: str | Path) -> None:
         """Write one safetensors file."""
         tensors, header = self._state()
-        header = {
+        write_model(path, tensors, self.describe() | {"state": header}, KIND)
+
+    def describe(self) -> dict[str, Any]:
+        """What every estimator has in common, JSON-able."""
+        return {
             "estimator": self.estimator,
             "volume": self.volume.to_dict(),
             "n_stars": self.n_stars,
             "history": self.history.to_dict(),
             "meta": self.meta,
-            "state": header,
         }
-        write_model(path, tensors, header, KIND)
 
     @staticmethod
     def load(path: str | Path) -> Distribution:
@@ -180,21 +182,25 @@ class Distribution(ABC):
         StoreError
             When the file is missing, damaged, too new, or no distribution.
         """
-        from ..catalogue.volumes import Volume
-        from .estimators import estimator_class
-
         tensors, header = read_model(path, KIND)
         try:
-            cls = estimator_class(header["estimator"])
-            common = {
-                "volume": Volume.from_dict(header["volume"]),
-                "n_stars": float(header["n_stars"]),
-                "history": History.from_dict(header["history"]),
-                "meta": header["meta"],
-            }
-            return cls._from_state(tensors, header["state"], common)
+            return rebuild(tensors, header)
         except (KeyError, TypeError, RuntimeError) as error:
             raise StoreError(f"{path} is incomplete: {type(error).__name__} {error}") from None
+
+
+def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distribution:
+    """A distribution from its arrays and its description."""
+    from ..catalogue.volumes import Volume
+    from .estimators import estimator_class
+
+    common = {
+        "volume": Volume.from_dict(header["volume"]),
+        "n_stars": float(header["n_stars"]),
+        "history": History.from_dict(header["history"]),
+        "meta": header["meta"],
+    }
+    return estimator_class(header["estimator"])._from_state(tensors, header["state"], common)
 
 
 def _phase_space(pos: Quantity, vel: Quantity) -> Array:

@@ -35,7 +35,13 @@ class DiscWhitening(Whitening):
 
     @classmethod
     def fit(
-        cls, x: NDArray[np.float64], weights: NDArray[np.float64] | None = None, *, planar: str = "log", degree: int = 6
+        cls,
+        x: NDArray[np.float64],
+        weights: NDArray[np.float64] | None = None,
+        *,
+        planar: str = "log",
+        degree: int = 6,
+        mirror: bool = False,
     ) -> DiscWhitening:
         """Fit the profiles to stars.
 
@@ -49,6 +55,8 @@ class DiscWhitening(Whitening):
             Map of (x, y).
         degree : int
             Highest order of the profiles.
+        mirror : bool
+            Centre z and v_z on zero, so that a reflection in the plane z = 0 is a change of sign.
 
         Raises
         ------
@@ -64,7 +72,7 @@ class DiscWhitening(Whitening):
         s = s / (1.0 + (s / limit) ** 8) ** 0.125
         low = float(s.min()) if planar == "linear" else 0.0
         mid, half = 0.5 * (limit + low), max(0.5 * (limit - low), 1e-6)  # w stays below 1 at any radius
-        z0 = float(np.median(x[:, 2]))
+        z0 = 0.0 if mirror else float(np.median(x[:, 2]))
         rows = _profiles(x, weight, radius, (s - mid) / half, z0)
         w, r = rows["w"], rows["r"]
         t = r**2 / (r**2 + a**2)
@@ -90,6 +98,8 @@ class DiscWhitening(Whitening):
         symmetric = planar != "linear"
         if symmetric:
             mean[[0, 1, 3, 4]] = 0.0
+        if mirror:
+            mean[[2, 5]] = 0.0
         square = np.average((y - mean) ** 2, axis=0, weights=weight)
         if symmetric:
             square[:2] = square[:2].mean() if planar == "log" else epicyclic_scale(rows) ** 2

@@ -14,10 +14,11 @@ def estimator_class(name: str) -> type[Distribution]:
     StoreError
         For a name this version does not know.
     """
+    from .ensemble import EnsembleDistribution
     from .flow import FlowDistribution
     from .score_matching import ScoreMatchingDistribution
 
-    classes: dict[str, type[Distribution]] = {c.estimator: c for c in (ScoreMatchingDistribution, FlowDistribution)}
+    classes: dict[str, type[Distribution]] = {c.estimator: c for c in (ScoreMatchingDistribution, FlowDistribution, EnsembleDistribution)}
     if name not in classes:
         raise StoreError(f"estimator {name!r} is unknown; this version knows {', '.join(sorted(classes))}")
     return classes[name]

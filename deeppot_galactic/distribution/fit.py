@@ -83,11 +83,27 @@ def choose_whitening(x: NDArray[np.float64], weights: NDArray[np.float64] | None
     lengths for score matching, which needs a metric, stretched to a normal for flows, which need one to start from."""
     if not getattr(settings, "whiten", True):
         return AffineWhitening.fit(x, weights)
+    mirror = bool(getattr(settings, "reflect", False))
     if isinstance(volume, Ball):
         if np.linalg.norm(volume.center) < 0.5 * volume.radius:
             return SphereWhitening.fit(x, weights, centre=volume.center)
-        return DiscWhitening.fit(x, weights, planar="linear", degree=3)
-    return DiscWhitening.fit(x, weights, planar="physical" if isinstance(settings, ScoreMatchingSettings) else "log")
+        return DiscWhitening.fit(x, weights, planar="linear", degree=3, mirror=mirror)
+    return DiscWhitening.fit(x, weights, planar="physical" if isinstance(settings, ScoreMatchingSettings) else "log", mirror=mirror)
+
+
+def check_symmetries(settings: Any, volume: Volume) -> None:
+    """Refuse a symmetry that does not map the volume onto itself.
+
+    Raises
+    ------
+    ConfigError
+        Naming the symmetry.
+    """
+    centre = volume.center
+    if getattr(settings, "reflect", False) and centre[2] != 0.0:
+        raise ConfigError(f"reflect needs a volume symmetric about z = 0; the {volume.describe()} is not")
+    if getattr(settings, "turn", False) and (centre[0] != 0.0 or centre[1] != 0.0):
+        raise ConfigError(f"turn needs a volume centred on the axis; the {volume.describe()} is not")
 
 
 def _check(x: NDArray[np.float64], volume: Volume) -> None:
@@ -158,6 +174,7 @@ def fit_distribution(
     settings = resolve_settings(preset, overrides)
     if not 0.0 <= validation_fraction < 1.0:
         raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
+    check_symmetries(settings, volume)
     inside = tracers.within(volume)
     _check(inside.phase_space, volume)
     region = training_volume(tracers.phase_space[:, :3], volume)

@@ -12,6 +12,7 @@ of steps is fixed, so that the result does not depend on the speed of the machin
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ class ScoreMatchingSettings:
     noise : float
         Standard deviation of the noise added to whitened stars during training.
     reflect : bool
-        Use the symmetry (z, vz) -> (-z, -vz) of the potential: every other star of a batch is reflected.
+        Use the symmetry (z, vz) -> (-z, -vz) of the potential: every other star of a batch is reflected, and f is the mean over both.
+        Because the Boltzmann equation is linear in f, that mean solves it whenever the potential has the symmetry, even if f has not.
     turn : bool
         Use the symmetry under a rotation by pi about z in the same way.
     """
@@ -83,17 +85,23 @@ class ScoreMatchingDistribution(Distribution):
 
     estimator = "score-matching"
 
-    def __init__(self, *, network: EnergyNetwork, whitening: Whitening, log_scale: float, **common: Any) -> None:
+    def __init__(
+        self, *, network: EnergyNetwork, whitening: Whitening, log_scale: float, images: list[list[float]] | None = None, **common: Any
+    ) -> None:
         super().__init__(**common)
         self.network = network
         self.whitening = whitening
         self.log_scale = log_scale
+        self.images = [[1.0] * 6] if images is None else images
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parameter = self.network.out
         x = x.to(parameter.device).requires_grad_(True)
-        y, log_det = self.whitening.forward(x)
-        log_f = self.network(y.to(parameter.dtype)).double() + log_det + self.log_scale
+        parts = []
+        for signs in self.images:
+            y, log_det = self.whitening.forward(x * torch.tensor(signs, dtype=x.dtype, device=x.device))
+            parts.append(self.network(y.to(parameter.dtype)).double() + log_det)
+        log_f = torch.logsumexp(torch.stack(parts), 0) - math.log(len(parts)) + self.log_scale
         (score,) = torch.autograd.grad(log_f.sum(), x)
         return log_f.detach(), score
 
@@ -106,6 +114,7 @@ class ScoreMatchingDistribution(Distribution):
             "features": network.features.to_dict(),
             "whitening": self.whitening.to_dict(),
             "log_scale": self.log_scale,
+            "images": self.images,
         }
         return tensors, header
 
@@ -115,7 +124,7 @@ class ScoreMatchingDistribution(Distribution):
         network = EnergyNetwork(features=features, width=int(header["width"]), depth=int(header["depth"]))
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
-        return cls(network=network, whitening=whitening, log_scale=float(header["log_scale"]), **common)
+        return cls(network=network, whitening=whitening, log_scale=float(header["log_scale"]), images=header["images"], **common)
 
 
 def fit_score_matching(
@@ -163,17 +172,14 @@ def fit_score_matching(
     initial = torch.Generator().manual_seed(seed)
     features = choose_features(whitening, y64.numpy())
     network = EnergyNetwork(features=features, width=settings.width, depth=settings.depth, generator=initial).to(device)
-    reflection, turn = _symmetries(settings, device)
+    images = symmetry_images(reflect=settings.reflect, turn=settings.turn)
+    signs = torch.tensor(images, device=device)
 
     def loss(batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
         stars, boundary, boundary_slope = batch
-        if reflection is not None:
-            sign = torch.ones_like(stars)
-            for offset, flips in ((0, reflection), (1, turn)):
-                if flips is not None:
-                    pick = (torch.arange(len(stars), device=stars.device) >> offset) % 2 == 1
-                    sign = torch.where(pick[:, None], sign * flips, sign)
-            stars, boundary_slope = stars * sign, boundary_slope * sign[:, :3]
+        if len(images) > 1:
+            flips = signs[torch.arange(len(stars), device=stars.device) % len(images)]
+            stars, boundary_slope = stars * flips, boundary_slope * flips[:, :3]
         if settings.noise > 0.0:
             stars = stars + settings.noise * torch.randn(stars.shape, generator=generator, device=stars.device)
         return network.objective(stars, boundary, boundary_slope)
@@ -208,6 +214,7 @@ def fit_score_matching(
         network=network,
         whitening=whitening,
         log_scale=float(np.log(n_stars)) - log_z,
+        images=images,
         volume=volume,
         n_stars=n_stars,
         history=history,
@@ -224,8 +231,11 @@ def choose_features(whitening: Whitening, y: NDArray[np.float64]) -> Features:
     return DiscFeatures(a=a, b=float(np.sqrt(0.5 * stretched.mean())))
 
 
-def _symmetries(settings: ScoreMatchingSettings, device: str) -> tuple[Tensor | None, Tensor | None]:
-    """Signs of the whitened coordinates under the reflection in z and the rotation by pi; None where not used."""
-    reflection = torch.tensor([1.0, 1, -1, 1, 1, -1], device=device) if settings.reflect else None
-    turn = torch.tensor([-1.0, -1, 1, -1, -1, 1], device=device) if settings.turn else None
-    return reflection, turn
+def symmetry_images(*, reflect: bool, turn: bool) -> list[list[float]]:
+    """Signs of (x, y, z, vx, vy, vz) under every element of the group that the symmetries generate, the identity first."""
+    images = [[1.0] * 6]
+    if reflect:
+        images.append([1.0, 1.0, -1.0, 1.0, 1.0, -1.0])
+    if turn:
+        images += [[-a, -b, c, -d, -e, f] for a, b, c, d, e, f in images]
+    return images

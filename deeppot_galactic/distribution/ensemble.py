@@ -1,0 +1,114 @@
+"""Ensembles: the mean of several fits, and their spread as the uncertainty of the scores.
+
+    ln f = mean_k ln f_k,     s = mean_k s_k = grad ln f,     spread = standard deviation of s_k over the members.
+
+Members differ in seed: initial weights, batches and the stars held out for validation, so that together they have seen all stars. The
+mean removes what is particular to one training; what all of them share, the finite sample itself, stays.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..training import History
+from .base import Distribution, rebuild
+
+if TYPE_CHECKING:
+    from ..catalogue.tracers import Tracers
+    from ..catalogue.volumes import Volume
+
+
+class EnsembleDistribution(Distribution):
+    """The mean of its ``members``."""
+
+    estimator = "ensemble"
+
+    def __init__(self, *, members: list[Distribution], **common: Any) -> None:
+        super().__init__(**common)
+        self.members = members
+
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        parts = [member._evaluate(x.clone()) for member in self.members]
+        return torch.stack([p[0] for p in parts]).mean(0), torch.stack([p[1] for p in parts]).mean(0)
+
+    def score_spread(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Standard deviation (n, 6) of the members' scores at phase-space points (n, 6) in kpc and km/s; 1/kpc and s/km."""
+        return np.std([member.evaluate(x)[1] for member in self.members], axis=0, ddof=1)
+
+    @property
+    def has_sampler(self) -> bool:
+        return all(member.has_sampler for member in self.members)
+
+    def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
+        """Equal shares from every member, in random order."""
+        counts = np.diff(np.linspace(0, n, len(self.members) + 1).astype(int))
+        x = np.concatenate([m._sample(int(k), seed + i) for i, (m, k) in enumerate(zip(self.members, counts, strict=True)) if k])
+        return np.random.default_rng(seed).permutation(x)
+
+    def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        tensors: dict[str, NDArray[Any]] = {}
+        headers = []
+        for index, member in enumerate(self.members):
+            arrays, header = member._state()
+            tensors |= {f"{index}/{name}": value for name, value in arrays.items()}
+            headers.append(member.describe() | {"state": header})
+        return tensors, {"members": headers}
+
+    @classmethod
+    def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> EnsembleDistribution:
+        members = []
+        for index, part in enumerate(header["members"]):
+            own = {k.partition("/")[2]: v for k, v in tensors.items() if k.partition("/")[0] == str(index)}
+            members.append(rebuild(own, part))
+        return cls(members=members, **common)
+
+
+def fit_ensemble(
+    tracers: Tracers, volume: Volume, *, members: int = 3, seed: int = 0, executor: Executor | None = None, **options: Any
+) -> EnsembleDistribution:
+    """Fit several distributions that differ in seed.
+
+    Parameters
+    ----------
+    tracers, volume
+        As in `fit_distribution`.
+    members : int
+        How many, at least two.
+    seed : int
+        Members use seed, seed + 1, ...
+    executor : concurrent.futures.Executor, optional
+        Trains the members in parallel; one after the other by default.
+    **options
+        Passed to `fit_distribution`, such as ``preset``; neither ``checkpoint`` nor, with an executor of processes, ``progress``.
+
+    Returns
+    -------
+    EnsembleDistribution
+
+    Raises
+    ------
+    ConfigError
+        For fewer than two members.
+    """
+    if members < 2:
+        raise ConfigError(f"an ensemble needs at least two members, found {members}")
+    jobs = [(tracers, volume, seed + k, options) for k in range(members)]
+    fitted = list(executor.map(_fit_member, jobs)) if executor is not None else [_fit_member(job) for job in jobs]
+    first = fitted[0]
+    meta = {"members": [member.meta for member in fitted], "seed": seed}
+    common = {"volume": volume, "n_stars": first.n_stars, "history": History.from_dict(first.history.to_dict()), "meta": meta}
+    return EnsembleDistribution(members=fitted, tracers=first.tracers, **common)
+
+
+def _fit_member(job: tuple[Any, Any, int, dict[str, Any]]) -> Distribution:
+    from .fit import fit_distribution
+
+    tracers, volume, seed, options = job
+    return fit_distribution(tracers, volume, seed=seed, **options)

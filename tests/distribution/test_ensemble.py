@@ -1,0 +1,55 @@
+"""Ensembles: means, spreads, files, executors."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import astropy.units as u
+import numpy as np
+import pytest
+
+from deeppot_galactic.catalogue.tracers import Tracers
+from deeppot_galactic.catalogue.volumes import Cylinder
+from deeppot_galactic.distribution.base import Distribution
+from deeppot_galactic.distribution.ensemble import fit_ensemble
+from deeppot_galactic.errors import ConfigError
+
+from .conftest import disc_stars
+
+VOLUME = Cylinder(r_out=10 * u.kpc, half_height=1 * u.kpc)
+TINY = {"preset": "quick", "steps": 40, "batch": 256, "width": 16}
+
+
+@pytest.fixture(scope="module")
+def ensemble():
+    return fit_ensemble(Tracers(disc_stars(3000)), VOLUME, members=3, seed=5, **TINY)
+
+
+def test_mean_and_spread(ensemble):
+    x = ensemble.tracers.phase_space[:100]
+    ln_f, score = ensemble.evaluate(x)
+    parts = [m.evaluate(x) for m in ensemble.members]
+    assert np.allclose(ln_f, np.mean([p[0] for p in parts], axis=0))
+    assert np.allclose(score, np.mean([p[1] for p in parts], axis=0))
+    assert np.allclose(ensemble.score_spread(x), np.std([p[1] for p in parts], axis=0, ddof=1))
+    assert np.abs(parts[0][1] - parts[1][1]).max() > 0  # members differ
+
+
+def test_file(ensemble, tmp_path):
+    ensemble.save(tmp_path / "ensemble.safetensors")
+    again = Distribution.load(tmp_path / "ensemble.safetensors")
+    x = ensemble.tracers.phase_space[:100]
+    assert np.array_equal(again.evaluate(x)[1], ensemble.evaluate(x)[1])
+    assert np.array_equal(again.score_spread(x), ensemble.score_spread(x))
+
+
+def test_any_executor_gives_the_same(ensemble):
+    with ThreadPoolExecutor(2) as executor:
+        other = fit_ensemble(Tracers(disc_stars(3000)), VOLUME, members=3, seed=5, executor=executor, **TINY)
+    x = ensemble.tracers.phase_space[:100]
+    assert np.allclose(other.evaluate(x)[1], ensemble.evaluate(x)[1], rtol=1e-4, atol=1e-5)
+
+
+def test_one_member_is_no_ensemble():
+    with pytest.raises(ConfigError, match="two members"):
+        fit_ensemble(Tracers(disc_stars(1000)), VOLUME, members=1)
