@@ -22,6 +22,6 @@ def demo_config(*, quick: bool = False) -> Config:
         values["catalogue"]["limit"] = QUICK_STARS
         values["distribution"] = {"preset": "quick"}
         values["gradients"] = {"n": QUICK_STARS}
-        values["potential"] = {"preset": "fast", "options": {"steps": 200, "width": 64, "n_places": 2048}}
+        values["potential"] = {"preset": "quick"}
         values["run"] = {"quick": True}
     return make_config(values, source="demo")
