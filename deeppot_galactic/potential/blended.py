@@ -1,21 +1,17 @@
-"""The learned potential continued to all space: finite and smooth everywhere, zero at infinity.
+r"""The learned potential continued to all space: finite and smooth everywhere, zero at infinity.
 
-Inside the training volume the learned Phi_in holds, up to a constant c; outside, an analytic Phi_out:
+Inside the training volume the learned Phi_in holds, up to a constant c; far outside, an analytic Phi_out (`continuation`). What the
+two differ by at the edge, D, is carried outwards along rays and fades:
 
-    Phi = w (Phi_in + c) + (1 - w) Phi_out = Phi_out + w D,        D = Phi_in + c - Phi_out
-    grad Phi = grad Phi_out + w grad D + D grad w
-    hess Phi = hess Phi_out + w hess D + grad w (x) grad D + grad D (x) grad w + D hess w
+    Phi(x) = Phi_out(x) + w(x) D(y(x)),        D = Phi_in + c - Phi_out,
+    grad Phi = grad Phi_out + w J^T grad D + D grad w,        J = dy / dx,
 
-    w = s((1 - q) / (1 - q_0)),    s(t) = t^4 (35 - 84 t + 70 t^2 - 20 t^3), C3
+and the Hessian by the product and chain rules. The clamp y(x) is the identity for s < s_0, where therefore Phi = Phi_in + c, and never
+leaves the training volume; w = p((s_1 - s) / (s_1 - 1)) falls from one at the edge, s = 1, to zero at s_1 = 3. The fading is slow so that
+the spurious force D grad w stays small: the learned potential near its edge is not exactly that of any mass distribution outside.
+A cylinder with a hole has a second factor in w, p in R^2 from r_in to r_in / s_0.
 
-q is one on a closed surface inscribed in the training volume and q_0 where the blend begins: for a cylinder the superellipsoid
-q^2 = (R / r_out)^4 + (z / h)^4, for a ball q = |x - x_c|^2 / r^2. A cylinder with a hole has a second factor s for R > r_in.
-
-Phi_out is a non-negative sum over a library of discs, halos, spheres and bars at fixed angles, and c a free constant, both from one
-non-negative least squares on the forces and values of Phi_in in the blend. So Phi_out has a positive density, decays, and the force of
-the blend differs little from either side. Everything exported to other packages derives from this object, never from the bare network.
-
-Density is lap Phi / (4 pi G), of this same Phi.
+Everything exported to other packages derives from this object, never from the bare network. Density is lap Phi / (4 pi G).
 """
 
 from __future__ import annotations
@@ -30,7 +26,7 @@ from ..catalogue.volumes import Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import AnalyticPotential, Evaluation, InnerPotential, from_array, to_array
-from .continuation import BLEND_START, blending_measure, blending_surface, fit_outer, smooth_step
+from .continuation import BLEND_END, BLEND_START, blending_measure, blending_surface, clamp, fit_outer, smooth_step
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -45,7 +41,7 @@ class GlobalPotential:
     Parameters
     ----------
     inner : InnerPotential
-        The learned potential; asked only where w > 0.
+        The learned potential; asked only inside the training volume.
     volume : Volume
         Training volume, about the origin of the coordinates of ``inner``.
     omega : array_like, shape (3,)
@@ -57,7 +53,7 @@ class GlobalPotential:
     constant : float, optional
         c [(km/s)^2]; fitted if left out.
     blend_start : float
-        Where the blend begins, as a fraction of the blending surface.
+        s_0, where the blend begins, as a fraction of the surface inscribed in the volume.
     seed : int
         Of the points at which ``outer`` is fitted.
 
@@ -90,14 +86,15 @@ class GlobalPotential:
             outer, constant = fit_outer(inner, volume, outer=outer, blend_start=blend_start, seed=seed)
         self.outer, self.constant = outer, float(constant)
 
-    def weight(self, x: ArrayLike) -> tuple[Array, Array, Array]:
-        """The blending weight w of points (N, 3) in kpc, its gradient (N, 3) and Hessian (N, 3, 3)."""
+    def weight(self, x: ArrayLike, order: int = 2) -> tuple[Array, Array, Any]:
+        """The weight w of D at points (N, 3) in kpc, its gradient (N, 3) and, for ``order`` 2, its Hessian (N, 3, 3)."""
         x = np.asarray(x, np.float64)
-        q0 = self.blend_start**2
-        q, grad, hess = blending_surface(self.volume, x)
-        w, first, second = smooth_step((1 - q) / (1 - q0))
-        first, second = -first / (1 - q0), second / (1 - q0) ** 2
-        grad, hess = first[:, None] * grad, first[:, None, None] * hess + (second[:, None] * grad)[:, :, None] * grad[:, None, :]
+        s, s_grad, hess = blending_surface(self.volume, x, order)
+        w, first, second = smooth_step((BLEND_END - s) / (BLEND_END - 1))
+        first, second = -first / (BLEND_END - 1), second / (BLEND_END - 1) ** 2
+        grad = first[:, None] * s_grad
+        if order >= 2:
+            hess = first[:, None, None] * hess + second[:, None, None] * s_grad[:, :, None] * s_grad[:, None, :]
         hole = getattr(self.volume, "r_in", 0.0)
         if hole > 0:
             width = 1 / self.blend_start**2 - 1
@@ -105,15 +102,17 @@ class GlobalPotential:
             v, first, second = smooth_step(((x * x) @ flat - 1) / width)
             slope = 2 * x * flat / width
             v_grad = first[:, None] * slope
-            v_hess = first[:, None, None] * np.diag(2 * flat / width) + (second[:, None] * slope)[:, :, None] * slope[:, None, :]
-            cross = grad[:, :, None] * v_grad[:, None, :]
-            hess = v[:, None, None] * hess + w[:, None, None] * v_hess + cross + np.swapaxes(cross, 1, 2)
+            if order >= 2:
+                v_hess = first[:, None, None] * np.diag(2 * flat / width) + (second[:, None] * slope)[:, :, None] * slope[:, None, :]
+                cross = grad[:, :, None] * v_grad[:, None, :]
+                hess = v[:, None, None] * hess + w[:, None, None] * v_hess + cross + np.swapaxes(cross, 1, 2)
             w, grad = w * v, v[:, None] * grad + w[:, None] * v_grad
         return w, grad, hess
 
-    def _in_core(self, x: Array) -> Mask:
-        """Where w is one: the same test as in `weight`, without derivatives."""
-        core = blending_measure(self.volume, x) <= self.blend_start**2
+    def in_core(self, x: ArrayLike) -> Mask:
+        """Whether Phi = Phi_in + c at points (N, 3) in kpc: inside s_0, and outside the hole if there is one."""
+        x = np.asarray(x, np.float64)
+        core = blending_measure(self.volume, x) <= self.blend_start
         hole = getattr(self.volume, "r_in", 0.0)
         return core & (np.hypot(x[:, 0], x[:, 1]) >= hole / self.blend_start) if hole > 0 else core
 
@@ -126,43 +125,46 @@ class GlobalPotential:
             parts = [self.evaluate(x[i : i + CHUNK], order) for i in range(0, len(x), CHUNK)]
             phi, grad, hess = (None if column[0] is None else np.concatenate(column) for column in zip(*parts, strict=True))
             return np.asarray(phi), grad, hess
-        core = self._in_core(x)
+        core = self.in_core(x)
         if core.all():
             phi, grad, hess = self.inner.evaluate(x, order)
             return phi + self.constant, grad, hess
-        phi, grad, hess = np.empty(len(x)), *(np.empty((len(x), *(3,) * n)) if n <= order else None for n in (1, 2))
-        rest = ~core
-        w, w_grad, w_hess = self.weight(x[rest])
-        inside = core.copy()
-        inside[rest] = w > 0
-        result = (phi, grad, hess)
-        for whole, part in zip(result, self.outer.evaluate(x[rest], order), strict=True):
+        result = _arrays(len(x), order)
+        outside = self.outer.evaluate(x[~core], order)
+        within = self.inner.evaluate(x[core], order) if core.any() else (None, None, None)
+        faded = self._fading(x[~core], order)
+        for n, whole in enumerate(result):
             if whole is not None:
-                whole[rest] = part
-        if inside.any():
-            blend = w > 0
-            self._add_inner(x, order, result, (w[blend], w_grad[blend], w_hess[blend]), core, inside)
-        return phi, grad, hess
+                whole[~core] = outside[n] + faded[n]
+                if within[n] is not None:
+                    whole[core] = within[n]
+        result[0][core] += self.constant
+        return result
 
-    def _add_inner(self, x: Array, order: int, result: Evaluation, weight: tuple[Array, Array, Array], core: Mask, inside: Mask) -> None:
-        """Put Phi_in + c into the ``core`` and w D into the blend, in place."""
-        values, mixed = self.inner.evaluate(x[inside], order), inside & ~core
-        part = mixed[inside]
-        phi, grad, hess = result
-        w, w_grad, w_hess = weight
-        phi[core] = values[0][~part] + self.constant
-        d = values[0][part] + self.constant - phi[mixed]
-        phi[mixed] += w * d
-        if grad is None:
-            return
-        grad[core] = values[1][~part]
-        d_grad = values[1][part] - grad[mixed]
-        grad[mixed] += w[:, None] * d_grad + d[:, None] * w_grad
-        if hess is None:
-            return
-        hess[core] = values[2][~part]
-        cross = w_grad[:, :, None] * d_grad[:, None, :]
-        hess[mixed] += w[:, None, None] * (values[2][part] - hess[mixed]) + cross + np.swapaxes(cross, 1, 2) + d[:, None, None] * w_hess
+    def _fading(self, x: Array, order: int) -> Evaluation:
+        """w(x) D(y(x)) with its derivatives."""
+        result = _arrays(len(x), order)
+        near = blending_measure(self.volume, x) < BLEND_END
+        hole = getattr(self.volume, "r_in", 0.0)
+        if hole > 0:
+            near &= np.hypot(x[:, 0], x[:, 1]) > hole
+        if not near.any():
+            return result
+        x = x[near]
+        w, w_grad, w_hess = self.weight(x, order)
+        y, jacobian, bend = clamp(self.volume, x, self.blend_start, order)
+        inside, outside = self.inner.evaluate(y, order), self.outer.evaluate(y, order)
+        d = inside[0] + self.constant - outside[0]
+        result[0][near] = w * d
+        if result[1] is not None:
+            slope = inside[1] - outside[1]
+            d_grad = np.einsum("nki,nk->ni", jacobian, slope)
+            result[1][near] = w[:, None] * d_grad + d[:, None] * w_grad
+            if result[2] is not None:
+                d_hess = np.swapaxes(jacobian, 1, 2) @ (inside[2] - outside[2]) @ jacobian + np.einsum("nk,nkij->nij", slope, bend)
+                cross = w_grad[:, :, None] * d_grad[:, None, :]
+                result[2][near] = w[:, None, None] * d_hess + cross + np.swapaxes(cross, 1, 2) + d[:, None, None] * w_hess
+        return result
 
     def potential(self, x: ArrayLike) -> Array:
         """Phi (N,) in (km/s)^2 at points (N, 3) in kpc."""
@@ -226,3 +228,8 @@ class GlobalPotential:
         except (KeyError, IndexError, ValueError) as error:
             raise FitError(f"the stored continuation of the potential is damaged: {error!r}") from None
         return cls(inner, volume, omega=omega, x0=x0, v0=v0, outer=outer, constant=float(constant), blend_start=float(blend_start))
+
+
+def _arrays(n: int, order: int) -> Evaluation:
+    """Zeros for a potential and its derivatives up to ``order``."""
+    return np.zeros(n), np.zeros((n, 3)) if order >= 1 else None, np.zeros((n, 3, 3)) if order >= 2 else None

@@ -1,18 +1,26 @@
-"""Continuing a learned potential outside its training volume: the blending surface and the analytic fit.
+r"""Continuing a learned potential outside its training volume: the blending surface, the clamp, and the analytic fit.
 
-The blend runs between q = q_0 and q = 1, where q is a smooth function of position, one on a closed surface inscribed in the training
-volume: for a cylinder the superellipsoid q^2 = (R / r_out)^4 + (z / h)^4, for a ball q = |x - x_c|^2 / r^2.
+s(x) measures how far out a point is: s = 1 on a closed surface inscribed in the training volume, for a cylinder the superellipsoid
+s^4 = (R / r_out)^4 + (z / h)^4, for a ball s = |x - x_c| / r.
+
+The clamp y(x) = x_c + kappa (x - x_c), kappa = sigma(s) / s, leaves points with s < s_0 where they are and draws all others back along
+rays, so that s(y) = sigma(s) never exceeds 1: the learned potential is asked only where there were stars. With u = (s - s_0) / Delta,
+Delta = 2 (1 - s_0), and the C3 step p,
+
+    sigma' = 1 - p(u),     sigma = s_0 + Delta (u - int_0^u p),     p(u) = u^4 (35 - 84 u + 70 u^2 - 20 u^3).
 
 The continuation Phi_out = sum_k M_k phi_k, M_k >= 0, over a library of discs, halos, spheres and bars at fixed angles, and the
 constant c of the learned Phi_in solve one non-negative least squares on points between the start of the blend and the edge,
 
     sum_k M_k grad phi_k = grad Phi_in,        |grad w| (sum_k M_k phi_k - c) = |grad w| Phi_in,
 
-both relative to |grad Phi_in|; the second because a mismatch D of the two potentials costs a force D grad w in the blend.
+both relative to |grad Phi_in|; the second because a mismatch D of the two potentials costs a force D grad w outside.
 Non-negative masses make the density of Phi_out positive, its force attractive, its value negative, and the optimum unique.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +32,10 @@ from .analytic import NFW, AnalyticPotential, InnerPotential, LongMurali, Miyamo
 
 Array = NDArray[np.float64]
 
-BLEND_START = 0.8
-"""Where the blend begins, as a fraction of the size of the blending surface."""
+BLEND_START = 0.9
+"""s_0: the learned potential holds unchanged inside."""
+BLEND_END = 3.0
+"""s_1: from here on the analytic continuation alone."""
 FIT_POINTS = 2000
 SHARE = 3e-3
 """Components contributing less than this fraction of the largest are left out."""
@@ -38,30 +48,53 @@ def smooth_step(t: Array) -> tuple[Array, Array, Array]:
 
 
 def blending_measure(volume: Volume, x: Array) -> Array:
-    """q(x) of the module docstring alone, (N,)."""
+    """s(x) of the module docstring alone, (N,)."""
     if isinstance(volume, Ball):
-        d = x - volume.center
-        return np.einsum("ni,ni->n", d, d) / volume.radius**2
+        return np.linalg.norm(x - volume.center, axis=1) / volume.radius
     if not isinstance(volume, Cylinder):
         raise VolumeError(f"cannot blend over a {type(volume).__name__}: expected a Cylinder or a Ball")
-    return np.hypot((x[:, 0] ** 2 + x[:, 1] ** 2) / volume.r_out**2, (x[:, 2] / volume.half_height) ** 2)
+    return np.sqrt(np.hypot((x[:, 0] ** 2 + x[:, 1] ** 2) / volume.r_out**2, (x[:, 2] / volume.half_height) ** 2))
 
 
-def blending_surface(volume: Volume, x: Array) -> tuple[Array, Array, Array]:
-    """The same q(x) with gradient (N, 3) and Hessian (N, 3, 3)."""
-    if isinstance(volume, Ball):
-        d, inverse = x - volume.center, 1 / volume.radius**2
-        return inverse * np.einsum("ni,ni->n", d, d), 2 * inverse * d, np.broadcast_to(2 * inverse * np.eye(3), (len(x), 3, 3))
+def blending_surface(volume: Volume, x: Array, order: int = 2) -> tuple[Array, Array, Any]:
+    """The same s(x) with gradient (N, 3) and, for ``order`` 2, Hessian (N, 3, 3); not at s = 0, where it has a kink."""
+    s = np.maximum(blending_measure(volume, x), 1e-6)
     if not isinstance(volume, Cylinder):
-        raise VolumeError(f"cannot blend over a {type(volume).__name__}: expected a Cylinder or a Ball")
+        scale = 1 / volume.size**2
+        grad = scale * (x - volume.center) / s[:, None]
+        return s, grad, None if order < 2 else (scale * np.eye(3) - grad[:, :, None] * grad[:, None, :]) / s[:, None, None]
+    # s^4 = |t|^2 with t = ((R / r_out)^2, (z / h)^2)
     planes = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]) / np.array([[volume.r_out**2], [volume.half_height**2]])
     terms = (x * x) @ planes.T
+    grad = x * (terms @ planes) / (s**3)[:, None]
+    if order < 2:
+        return s, grad, None
     slopes = 2 * x[:, None, :] * planes
-    q = np.maximum(np.linalg.norm(terms, axis=1), 1e-12)
-    grad = np.einsum("nk,nki->ni", terms, slopes) / q[:, None]
-    hess = np.einsum("nki,nkj->nij", slopes, slopes) - grad[:, :, None] * grad[:, None, :]
-    hess[:, range(3), range(3)] += 2 * terms @ planes
-    return q, grad, hess / q[:, None, None]
+    fourth = np.einsum("nki,nkj->nij", slopes, slopes)
+    fourth[:, range(3), range(3)] += 2 * terms @ planes
+    return s, grad, fourth / (2 * s**3)[:, None, None] - 3 * grad[:, :, None] * grad[:, None, :] / s[:, None, None]
+
+
+def clamp(volume: Volume, x: Array, start: float, order: int = 2) -> tuple[Array, Any, Any]:
+    """y(x) (N, 3), its first derivatives [n, k, i] = dy_k / dx_i and second [n, k, i, j], up to ``order``."""
+    s, s_grad, s_hess = blending_surface(volume, x, order)
+    delta = 2 * (1 - start)
+    u = np.clip((s - start) / delta, 0, 1)
+    sigma = np.where(s <= start, s, start + delta * (u - u**5 * (7 + u * (-14 + u * (10 - 2.5 * u)))))
+    kappa, d = sigma / s, x - volume.center
+    y = volume.center + kappa[:, None] * d
+    if order < 1:
+        return y, None, None
+    p, slope, _ = smooth_step(u)
+    first, second = 1 - p, -slope / delta
+    k_first, k_second = first / s - kappa / s, (second - 2 * first / s + 2 * kappa / s) / s
+    eye = np.eye(3)
+    jacobian = kappa[:, None, None] * eye + d[:, :, None] * (k_first[:, None] * s_grad)[:, None, :]
+    if order < 2:
+        return y, jacobian, None
+    mixed = np.einsum("n,ni,kj->nkij", k_first, s_grad, eye)
+    bend = k_second[:, None, None] * s_grad[:, :, None] * s_grad[:, None, :] + k_first[:, None, None] * s_hess
+    return y, jacobian, mixed + np.swapaxes(mixed, 2, 3) + d[:, :, None, None] * bend[:, None]
 
 
 def _library(volume: Volume) -> list[AnalyticPotential]:
@@ -92,13 +125,13 @@ def fit_outer(
     rng = np.random.default_rng(seed)
     x = volume.sample(40 * FIT_POINTS, rng)
     near_hole = np.hypot(x[:, 0], x[:, 1]) < getattr(volume, "r_in", 0.0) / blend_start
-    x = x[(blending_surface(volume, x)[0] > (0.9 * blend_start) ** 2) | near_hole][:FIT_POINTS]
+    x = x[(blending_measure(volume, x) > 0.9 * blend_start) | near_hole][:FIT_POINTS]
     phi, grad, _ = inner.evaluate(x, 1)
     if len(x) < 10 or not (np.isfinite(phi).all() and np.isfinite(grad).all()):
         raise FitError("the learned potential is not finite near the edge of the training volume: it cannot be continued outside")
     size = np.linalg.norm(grad, axis=1)
     scale = 1 / np.maximum(size, 1e-2 * np.median(size))
-    slope = np.linalg.norm(blending_surface(volume, x)[1], axis=1) / (1 - blend_start**2)
+    slope = np.linalg.norm(blending_surface(volume, x, 1)[1], axis=1) / (BLEND_END - 1)
 
     def rows(value: Array, gradient: Array) -> Array:
         return np.concatenate([value * slope * scale, (gradient * scale[:, None]).ravel()])
