@@ -5,6 +5,7 @@ With R^2 = x^2 + y^2, s = ln(1 + R^2 / a^2) and w(s) in [-1, 1] over the data:
     planar "log"      (x', y') = (x, y) sqrt(s) / R                so that R' = sqrt(s)
     planar "linear"   (x', y') = (x, y) - centre                    for a volume away from the axis
     planar "physical" (x', y') = (x, y) / l                         with l the epicyclic scale, median of R sigma_phi / |v_stream|
+    planar "local"    (x', y') = ((x, y) - centre) / l              the same away from the axis
     z' = asinh((z - z_0) / h(w)),                                   a vertical scale that follows R
     u = (v_x, v_y) - Omega_s(w) (-y, x),   Omega_s = C(w) / sqrt(R^2 + a^2),
     (v_x', v_y') = u / sigma_R + e (e . u) kappa,   e = (-y, x),
@@ -51,7 +52,7 @@ class DiscWhitening(Whitening):
             kpc, km/s.
         weights : ndarray, shape (n,), optional
             Per-star weights.
-        planar : {"log", "linear", "physical"}
+        planar : {"log", "linear", "physical", "local"}
             Map of (x, y).
         degree : int
             Highest order of the profiles.
@@ -70,7 +71,8 @@ class DiscWhitening(Whitening):
         s = np.log1p(radius**2 / a**2)
         limit = float(s.max())
         s = s / (1.0 + (s / limit) ** 8) ** 0.125
-        low = float(s.min()) if planar == "linear" else 0.0
+        local = planar in ("linear", "local")
+        low = float(s.min()) if local else 0.0
         mid, half = 0.5 * (limit + low), max(0.5 * (limit - low), 1e-6)  # w stays below 1 at any radius
         z0 = 0.0 if mirror else float(np.median(x[:, 2]))
         rows = _profiles(x, weight, radius, (s - mid) / half, z0)
@@ -79,7 +81,7 @@ class DiscWhitening(Whitening):
         parameters = {
             "a": a,
             "linear": float(planar != "log"),
-            "centre": np.average(x[:, :2], axis=0, weights=weight) if planar == "linear" else np.zeros(2),
+            "centre": np.average(x[:, :2], axis=0, weights=weight) if local else np.zeros(2),
             "z0": z0,
             "s_limit": limit,
             "s_mid": mid,
@@ -95,14 +97,17 @@ class DiscWhitening(Whitening):
         whitening = cls(parameters)
         y = whitening.whiten(torch.tensor(x, dtype=torch.float64))[0].numpy()
         mean = np.average(y, axis=0, weights=weight)
-        symmetric = planar != "linear"
+        symmetric = not local
         if symmetric:
             mean[[0, 1, 3, 4]] = 0.0
         if mirror:
             mean[[2, 5]] = 0.0
         square = np.average((y - mean) ** 2, axis=0, weights=weight)
+        if planar == "log":
+            square[:2] = square[:2].mean()
+        if planar in ("physical", "local"):
+            square[:2] = epicyclic_scale(rows) ** 2
         if symmetric:
-            square[:2] = square[:2].mean() if planar == "log" else epicyclic_scale(rows) ** 2
             square[3:5] = square[3:5].mean()
         whitening.parameters["mean"] = torch.from_numpy(mean)
         whitening.parameters["scale"] = torch.from_numpy(np.sqrt(square))

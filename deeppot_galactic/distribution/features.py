@@ -1,6 +1,6 @@
 r"""Inputs and base of the ln f network: smooth functions of the chart y, with gradient and Laplacian in closed form.
 
-`PlainFeatures`: q(y) = y and base(y) = -|y|^2 / 2, for charts in which the stars are nearly N(0, 1).
+`PlainFeatures`: q(y) = y / scale and base(y) = -|y / scale|^2 / 2, with the standard deviations of the stars in the chart.
 
 `DiscFeatures`: the chart is (x / l, y / l, z', v'), physical lengths in units of the epicyclic scale l, because the distances over
 which f of a cold disc changes are of that size at all radii (in coordinates that compress the outer disc its scores would dominate the
@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -60,7 +61,7 @@ class Features(ABC):
     def from_dict(values: dict[str, Any]) -> Features:
         """Inverse of `to_dict`."""
         if values.get("kind") == PlainFeatures.kind:
-            return PlainFeatures()
+            return PlainFeatures([float(v) for v in values["scale"]])
         if values.get("kind") == DiscFeatures.kind:
             return DiscFeatures(a=float(values["a"]), b=float(values["b"]))
         raise StoreError(f"features {values.get('kind')!r} are unknown; this version knows plain and disc")
@@ -77,19 +78,36 @@ def _identity(y: Tensor, size: int) -> Tensor:
 
 
 class PlainFeatures(Features):
-    """The chart itself, and a standard normal base."""
+    """The chart itself and a normal base.
+
+    Parameters
+    ----------
+    scale : sequence of 6 floats
+        Standard deviation of the base in each coordinate; one by default.
+    """
 
     kind = "plain"
     size = 6
 
+    def __init__(self, scale: Sequence[float] = (1.0,) * 6) -> None:
+        self.scale = tuple(scale)
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        return 1.0 / torch.tensor(self.scale, dtype=y.dtype, device=y.device)
+
     def pushed_forward(self, y: Tensor) -> Tensor:
-        return _identity(y, self.size)
+        inverse = self._inverse(y)
+        out = _identity(y * inverse, self.size)
+        out[1:7] *= inverse[:, None, None]
+        out[7, :, -1] = -(inverse * inverse).sum()
+        return out
 
     def values(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        return y, -0.5 * (y * y).sum(1)
+        q = y * self._inverse(y)
+        return q, -0.5 * (q * q).sum(1)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind}
+        return {"kind": self.kind, "scale": list(self.scale)}
 
 
 class DiscFeatures(Features):

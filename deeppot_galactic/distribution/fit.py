@@ -83,12 +83,13 @@ def choose_whitening(x: NDArray[np.float64], weights: NDArray[np.float64] | None
     lengths for score matching, which needs a metric, stretched to a normal for flows, which need one to start from."""
     if not getattr(settings, "whiten", True):
         return AffineWhitening.fit(x, weights)
+    physical = isinstance(settings, ScoreMatchingSettings)
     mirror = bool(getattr(settings, "reflect", False))
     if isinstance(volume, Ball):
         if np.linalg.norm(volume.center) < 0.5 * volume.radius:
             return SphereWhitening.fit(x, weights, centre=volume.center)
-        return DiscWhitening.fit(x, weights, planar="linear", degree=3, mirror=mirror)
-    return DiscWhitening.fit(x, weights, planar="physical" if isinstance(settings, ScoreMatchingSettings) else "log", mirror=mirror)
+        return DiscWhitening.fit(x, weights, planar="local" if physical else "linear", degree=3, mirror=mirror)
+    return DiscWhitening.fit(x, weights, planar="physical" if physical else "log", mirror=mirror)
 
 
 def check_symmetries(settings: Any, volume: Volume) -> None:

@@ -56,7 +56,7 @@ class ScoreMatchingSettings:
     """
 
     estimator: str = "score-matching"
-    steps: int = 2500
+    steps: int = 1500
     batch: int = 1024
     rate: float = 1e-2
     optimiser: str = "soap"
@@ -66,7 +66,7 @@ class ScoreMatchingSettings:
     ema: float = 0.99
     clip: float = 20.0
     validate_every: int = 100
-    early_stopping: int = 0
+    early_stopping: int = 5
     checkpoint_every: int = 500
     width: int = 128
     depth: int = 3
@@ -223,9 +223,9 @@ def fit_score_matching(
 
 
 def choose_features(whitening: Whitening, y: NDArray[np.float64]) -> Features:
-    """Disc features for a physical chart about the axis, scaled to the whitened stars ``y``; plain ones otherwise."""
+    """Disc features for a physical chart about the axis, plain ones otherwise; both scaled to the whitened stars ``y``."""
     if whitening.kind != "disc" or not bool(whitening.parameters["linear"]) or bool((whitening.parameters["centre"] != 0).any()):
-        return PlainFeatures()
+        return PlainFeatures([float(v) for v in y.std(axis=0)])
     a = float(whitening.parameters["a"] / whitening.parameters["scale"][0])
     stretched = np.log1p((y[:, 0] ** 2 + y[:, 1] ** 2) / a**2)  # the sum of two squares
     return DiscFeatures(a=a, b=float(np.sqrt(0.5 * stretched.mean())))

@@ -10,7 +10,7 @@ from deeppot_galactic.distribution.energy_network import EnergyNetwork
 from deeppot_galactic.distribution.features import DiscFeatures, Features, PlainFeatures
 from deeppot_galactic.errors import StoreError
 
-FEATURES = {"plain": PlainFeatures(), "disc": DiscFeatures(a=1.7, b=0.8)}
+FEATURES = {"plain": PlainFeatures(), "scaled": PlainFeatures([2.0, 0.5, 1.0, 1.5, 0.7, 3.0]), "disc": DiscFeatures(a=1.7, b=0.8)}
 
 
 def network(name: str, depth: int = 3) -> EnergyNetwork:
