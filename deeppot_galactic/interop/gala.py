@@ -154,7 +154,9 @@ class LearnedPotential(PotentialBase):
 
     def __repr__(self) -> str:
         kind = "exact" if self.report is None else "compiled"
-        return f"<LearnedPotential: {kind}, Omega = {self.potential.omega} km/s/kpc, inertial = {self.parameters['inertial']}>"
+        units = ",".join(str(self.units[name]) for name in ("length", "time", "mass", "angle"))
+        speed = f"Omega={self.potential.omega.round(3).tolist()} km/s/kpc"
+        return f"<LearnedPotential: model={kind}, {speed}, inertial={self.parameters['inertial']} ({units})>"
 
 
 class CarefulHamiltonian(Hamiltonian):

@@ -30,6 +30,8 @@ from .compiled import with_backend
 Array = NDArray[np.float64]
 
 MIRROR = np.array([-1.0, 1.0, 1.0])
+FAR = 1e12
+"""Stands in for infinity, in kpc."""
 
 
 class LearnedPotential(Potential):
@@ -68,6 +70,8 @@ class LearnedPotential(Potential):
 
     def _derivatives(self, R: Any, z: Any, phi: Any, t: Any, order: int) -> tuple[tuple[int, ...], Any]:
         """Phi, gradient and Hessian in the cylindrical frame (e_R, e_phi, e_z) and internal units; the last point is remembered."""
+        # galpy passes phi=None to axisymmetric potentials
+        phi, t = 0.0 if phi is None else phi, 0.0 if t is None else t
         scalar = all(np.ndim(value) == 0 for value in (R, z, phi, t))
         key = (float(R), float(z), float(phi), float(t), self._ro, self._vo) if scalar else None
         if key is not None and self._memory is not None and self._memory[0] == key and self._memory[1] >= order:
@@ -77,14 +81,22 @@ class LearnedPotential(Potential):
         R, z, phi, t = (value.ravel() for value in (R, z, phi, t))
         ro, vo = self._ro, self._vo
         c, s, zero, one = np.cos(phi), np.sin(phi), np.zeros_like(phi), np.ones_like(phi)
-        x = np.column_stack([R * c, R * s, z]) * MIRROR * ro
+        with np.errstate(invalid="ignore"):
+            x = np.column_stack([R * c, R * s, z]) * MIRROR * ro
         # rows are the unit vectors e_R, e_phi, e_z in the catalogue's axes
         basis = np.stack([np.stack([c, s, zero], 1), np.stack([-s, c, zero], 1), np.stack([zero, zero, one], 1)], 1) * MIRROR
         if self.inertial:
             turn = Rotation.from_rotvec(-np.outer(t * ro / vo, self.potential.omega)).as_matrix()
             x = np.einsum("nij,nj->ni", turn, x)
             basis = np.einsum("nij,nkj->nki", turn, basis)
+        # infinity, for galpy's escape speeds: there everything vanishes
+        far = ~np.isfinite(x).all(axis=1)
+        x[far] = FAR
         value, grad, hess = self.potential.evaluate(x + self.potential.x0, order)
+        if far.any():
+            for part in (value, grad, hess):
+                if part is not None:
+                    part[far] = 0.0
         value = value / vo**2
         if grad is not None:
             grad = np.einsum("nki,ni->kn", basis, grad) * ro / vo**2

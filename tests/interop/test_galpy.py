@@ -81,6 +81,7 @@ def test_arrays_broadcast_and_the_memory_does_not_mix_points(host):
 
 def test_limits(host):
     assert np.isfinite(host(1e12, 0.0, phi=0.0, use_physical=False)) and abs(host(1e12, 0.0, phi=0.0, use_physical=False)) < 1e-6
+    assert host(np.inf, 0.0, phi=0.0, use_physical=False) == 0
     assert np.isfinite(host(0.0, 0.0, phi=0.0, use_physical=False))
     assert 400 < host.vesc(1.0) < 800
     assert 180 < host.vcirc(1.0, phi=0.1) < 280
