@@ -42,6 +42,8 @@ HARMONICS = 10
 AZIMUTHS = 32
 STRETCH = (0.05, 0.05)
 """Inner scale of the grids in units of r_out and of the half height of the volume."""
+NEGLIGIBLE = 1e-7
+"""Harmonics weaker than this, relative to m = 0, are left out."""
 EXTENT = 12.0
 """Outer end of the grids in units of the size of the volume."""
 _OMEGA = "#deeppot_omega="
@@ -104,12 +106,15 @@ def coefficients(potential: GlobalPotential, *, shape: tuple[int, int] = GRID, m
         heights, tables = _fold(heights, tables)
     if not np.isfinite(tables).all() or not np.all(tables[0, m_max] < 0):
         raise ExportError("the potential must be finite and negative on the whole grid to be exported to agama")
+    # harmonics that are absent cost no time; symmetric bars have only even ones
+    strength = np.abs(tables[0]).max(axis=(1, 2)) / np.abs(tables[0, m_max]).max()
+    present = [m for m in range(-m_max, m_max + 1) if strength[m + m_max] > NEGLIGIBLE]
     head = ["[Potential]", "type=CylSpline", f"gridSizeR={len(radii)}", f"gridSizez={len(heights)}", f"mmax={m_max}", "symmetry=none"]
     lines = [_OMEGA + json.dumps(potential.omega.tolist()), *head, "Coefficients"]
     top = "#R(row)\\z(col)\t" + "\t".join(f"{z:.15g}" for z in heights)
     for k, title in enumerate(("#Phi", "#dPhi/dR", "#dPhi/dz")):
         lines += ["", title] if k else [title]
-        for m in range(-m_max, m_max + 1):
+        for m in present:
             lines += [f"{m}\t#m", top]
             lines += ["\t".join(f"{value:.15g}" for value in (r, *row)) for r, row in zip(radii, tables[k, m + m_max], strict=True)]
     return "\n".join(lines) + "\n"
