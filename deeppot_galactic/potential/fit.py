@@ -63,11 +63,11 @@ class PotentialSettings:
     residual: str = "ln f"
     alpha: float = 1e5
     beta: float = 1.0
-    density_weight: float = 1.0
+    density_weight: float = 10.0
     l2: float = 1e-3
     scale: float | None = None
     batch: int = 1024
-    steps: int = 1200
+    steps: int = 1600
     rate: float = 1e-2
     warmup: int = 100
     schedule: str = "cosine"
@@ -81,11 +81,11 @@ PRESETS: dict[str, PotentialSettings] = {
     "fast": PotentialSettings(),
     "quick": PotentialSettings(steps=200, width=64, n_places=2048),
     "paper": PotentialSettings(
-        width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", l2=0.1, batch=2**15, steps=200_000, rate=1e-3, warmup=2048,
+        width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=2**15, steps=200_000, rate=1e-3, warmup=2048,
         schedule="plateau", patience=2048, ema=0.0, n_places=2**17,
     ),
     "paper-small": PotentialSettings(
-        width=128, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", l2=0.1, batch=4096, steps=12_000, rate=1e-3, warmup=512,
+        width=128, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=4096, steps=12_000, rate=1e-3, warmup=512,
         schedule="plateau", patience=1024, ema=0.0, n_places=2**15,
     ),
 }  # fmt: skip

@@ -65,6 +65,7 @@ def train_network(
         density_scale=1.0 / settings.beta * (_density_unit(weak, places) if settings.use_base else _PAPER_VELOCITY**2),
         l2=settings.l2,
         anchor=settings.anchor,
+        prior=max(settings.anchor, 0.01),
     )
     generator = torch.Generator().manual_seed(seed)
     disc = isinstance(volume, Cylinder) and settings.inputs == "disc"

@@ -106,7 +106,7 @@ def test_bad_requests_are_named(mock, points):
     with pytest.raises(ConfigError, match="did you mean 'steps'"):
         fit_potential(points, step=3)
     with pytest.raises(ConfigError, match="preset"):
-        fit_potential(points, preset="quick")
+        fit_potential(points, preset="quik")
     with pytest.raises(FrameError, match="omega_z alone"):
         fit_potential(points, method="weak", frame=RotatingFrame(free=("omega_x",)))
     few = GradientSample(points.points[:10], points.log_density[:10], points.score[:10], volume=VOLUME)
