@@ -46,7 +46,9 @@ def to_internal(quantity: Any, unit: u.UnitBase, name: str) -> NDArray[np.float6
         For a bare array, or a unit that cannot be converted.
     """
     if not isinstance(quantity, u.Quantity):
-        raise UnitsError(f"{name} has no unit: got {type(quantity).__name__}, expected a Quantity in units of {unit}; multiply by astropy.units")
+        raise UnitsError(
+            f"{name} has no unit: got {type(quantity).__name__}, expected a Quantity in units of {unit}; multiply by astropy.units"
+        )
     try:
         with u.set_enabled_equivalencies(u.dimensionless_angles()):
             return np.asarray(quantity.to_value(unit), dtype=np.float64)
