@@ -2,10 +2,14 @@
 
     python benchmarks/recovery.py SNAPSHOT.npz [...] [--methods pattern,weak,linear,network] [--stars N] [--out recovery.json]
 
-For every snapshot (the format is that of the three shared ones): the whole disc R < 16, |z| < 2 kpc, and balls of 4 and 2 kpc at 8 kpc from the
-centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error, its relative
-error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density error; median error
-of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the distribution is counted with the
+For every snapshot (the format is that of the three shared ones): the whole disc R < 16, |z| < 2 kpc, and balls of 4 and 2 kpc at 8 kpc
+from the
+centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error, its
+relative
+error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density error;
+median error
+of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the distribution is counted
+with the
 first method that needs it).
 """
 
@@ -22,7 +26,6 @@ import numpy as np
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
-from deeppot_galactic.units import G
 
 PAPER = {"disc": (-15, 17, 28), "2 kpc": (14, 16, 21), "2 kpc mirrored": (14, 18, 9), "4 kpc": (1, 14, 5), "4 kpc mirrored": (-5, 8, -2)}
 
@@ -45,7 +48,8 @@ def relative(fit: np.ndarray, truth: np.ndarray) -> dict[str, float]:
 
 
 def dark_matter_error(model: dg.PotentialModel, data: dict[str, np.ndarray]) -> float | None:
-    """Median relative error of the spherically averaged halo density, 2 < r < 12 kpc: total minus the disc's, both from the truth points."""
+    """Median relative error of the spherically averaged halo density, 2 < r < 12 kpc: total minus the disc's, both from the truth
+    points."""
     if "halo_pos" not in data or not isinstance(model.volume, dg.Cylinder):
         return None
     x, rho_disc, rho_halo = data["truth_pos"].astype(float), data["truth_rho_disc_knn64"], data["truth_rho_halo_smooth"]
@@ -127,7 +131,8 @@ def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str 
 def show(row: dict) -> None:
     """One line of the table."""
     line = f"{row['snapshot']:18s} {row['volume']:15s} {row['stars']:7d} {row['method']:8s} {row['seconds']:6.0f} s  "
-    line += f"Omega {row['omega']:6.2f} +- {row['omega_error']:5.2f} ({row['truth']:.2f}; {100 * row['relative']:+5.1f} %, {row['sigmas']:+.1f} sigma)"
+    line += f"Omega {row['omega']:6.2f} +- {row['omega_error']:5.2f}"
+    line += f" ({row['truth']:.2f}; {100 * row['relative']:+5.1f} %, {row['sigmas']:+.1f} sigma)"
     if "forces" in row:
         line += "  forces " + " / ".join(f"{100 * row['forces'][k]:.1f}" for k in ("median", "p84", "p95")) + " %"
     if "density" in row:

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import BSpline
 
 from ..catalogue.volumes import Ball, Cylinder, Volume
-from .analytic import AnalyticPotential, from_list
+from .analytic import AnalyticPotential, Evaluation, from_list
 
 Array = NDArray[np.float64]
 _MARGIN = 1.02  # the basis reaches a little beyond the volume, so that boundary points are inside its support
@@ -46,7 +46,7 @@ def _stretch(q: Array, scale: float, q_max: float) -> tuple[Array, Array, Array]
     return (one**0.25 - 1.0) / s_max, first / s_max, second / s_max
 
 
-def _chain(values: list[Array], first: Array, second: Array) -> list[Array]:
+def _chain(values: list[Any], first: Array, second: Array) -> list[Array]:
     """Derivatives with respect to q of functions of s(q)."""
     out = [values[0]]
     if len(values) > 1:
@@ -155,7 +155,7 @@ class DiscBasis:
         cos, sin = np.cos(m * phi), np.sin(m * phi)
         return [cos, -m * sin, -(m**2) * cos] if part == "cos" else [sin, m * cos, -(m**2) * sin]
 
-    def evaluate(self, x: Array, order: int = 1) -> tuple[Array, Array | None, Array | None]:
+    def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Values (n, K), Cartesian gradients (n, K, 3) and Hessians (n, K, 3, 3); None above ``order``."""
         d = self.cylindrical(x, order)
         if order == 0:
@@ -212,7 +212,7 @@ class BallBasis:
             "even": self.even,
         }
 
-    def evaluate(self, x: Array, order: int = 1) -> tuple[Array, Array | None, Array | None]:
+    def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Values (n, K), gradients (n, K, 3) and Hessians (n, K, 3, 3); None above ``order``."""
         d = x - self.center
         norm = np.arcsinh(self.radius / self.z_scale)
@@ -226,7 +226,9 @@ class BallBasis:
         eye = np.eye(self.degree + 1)
         factors = []  # factors[axis][k]: k-th derivative of the axis' polynomials, gathered for each function
         for axis, (q, q1, q2) in enumerate(coordinates):
-            values = [np.stack([legendre.legval(q, legendre.legder(row, nu) if nu else row) for row in eye], axis=1) for nu in range(order + 1)]
+            values = [
+                np.stack([legendre.legval(q, legendre.legder(row, nu) if nu else row) for row in eye], axis=1) for nu in range(order + 1)
+            ]
             factors.append([v[:, self.powers[:, axis]] for v in _chain(values, q1, q2)])
         fx, fy, fz = factors
         value = fx[0] * fy[0] * fz[0]
@@ -284,11 +286,11 @@ class LinearPotential:
     def __init__(self, base: AnalyticPotential | None, basis: Basis, coefficients: Array) -> None:
         self.base, self.basis, self.coefficients = base, basis, np.asarray(coefficients, dtype=float)
 
-    def evaluate(self, x: Array, order: int = 1) -> tuple[Array, Array | None, Array | None]:
+    def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Phi (n,), gradient (n, 3), Hessian (n, 3, 3); None above ``order``. Batched, so memory stays bounded."""
         x = np.atleast_2d(np.asarray(x, dtype=float))
         parts = [self._chunk(x[i : i + 2048], order) for i in range(0, len(x), 2048)] or [self._chunk(x, order)]
-        out = [np.concatenate([p[k] for p in parts]) if k <= order else None for k in range(3)]
+        out: list[Any] = [np.concatenate([p[k] for p in parts]) if k <= order else None for k in range(3)]
         return out[0], out[1], out[2]
 
     def _chunk(self, x: Array, order: int) -> list[Any]:
@@ -300,7 +302,10 @@ class LinearPotential:
         return out
 
     def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        return {"coefficients": self.coefficients}, {"basis": self.basis.to_dict(), "base": None if self.base is None else self.base.to_list()}
+        return {"coefficients": self.coefficients}, {
+            "basis": self.basis.to_dict(),
+            "base": None if self.base is None else self.base.to_list(),
+        }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> LinearPotential:

@@ -2,8 +2,10 @@
 
 ``method="weak"``     the stars alone (`weak_fit`), under a minute.
 ``method="linear"``   scores on a linear basis (`pointwise`), seconds; shares the base of the weak fit.
-``method="network"``  the network (`network`), trained on stationarity (`stationarity`). With preset ``fast`` it starts from the base of the weak
-                      fit and is anchored to its posterior; with ``paper`` it is Kalda, Green & Ghosh (2023): no base, no anchor, residual on f.
+``method="network"``  the network (`network`), trained on stationarity (`stationarity`). With preset ``fast`` it starts from the base
+                      of the weak
+                      fit and is anchored to its posterior; with ``paper`` it is Kalda, Green & Ghosh (2023): no base, no anchor,
+                      residual on f.
 """
 
 from __future__ import annotations
@@ -81,11 +83,13 @@ PRESETS: dict[str, PotentialSettings] = {
     "fast": PotentialSettings(),
     "quick": PotentialSettings(steps=200, width=64, n_places=2048),
     "paper": PotentialSettings(
-        width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=2**15, steps=200_000, rate=1e-3, warmup=2048,
+        width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=2**15,
+        steps=200_000, rate=1e-3, warmup=2048,
         schedule="plateau", patience=2048, ema=0.0, n_places=2**17,
     ),
     "paper-small": PotentialSettings(
-        width=128, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=4096, steps=12_000, rate=1e-3, warmup=512,
+        width=128, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=4096,
+        steps=12_000, rate=1e-3, warmup=512,
         schedule="plateau", patience=1024, ema=0.0, n_places=2**15,
     ),
 }  # fmt: skip
@@ -175,7 +179,9 @@ def fit_potential(
     prior = _omega_prior(frame)
     weak = fit_weak(shifted, volume, weights=points.weights, omega_prior=prior, seed=seed, progress=progress)
     if method == "network":
-        return _fit_network(points, frame, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint, preset=preset)
+        return _fit_network(
+            points, frame, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint, preset=preset
+        )
     meta: dict[str, Any] = {"method": method, "seed": seed, "n_points": len(points), "weak_form": _describe(weak)}
     if method == "weak":
         potential, omega, error = weak.potential, weak.solution.omega, weak.omega_error
@@ -202,7 +208,9 @@ def _shifted(volume: Any, x0: Array) -> Any:
 
     if isinstance(volume, Ball):
         return Ball((volume.center - x0) * u.kpc, volume.radius * u.kpc)
-    raise FrameError(f"x0 = {x0.tolist()} kpc does not fit a cylinder about the origin: shift the catalogue instead, so that the axis is at the origin")
+    raise FrameError(
+        f"x0 = {x0.tolist()} kpc does not fit a cylinder about the origin: shift the catalogue instead, so that the axis is at the origin"
+    )
 
 
 def _centred(potential: Any, frame: RotatingFrame) -> Any:

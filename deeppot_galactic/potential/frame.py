@@ -81,7 +81,10 @@ class RotatingFrame:
             if name not in self.free:
                 raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
             unit = _UNITS[name.split("_")[0]]
-            self.prior[name] = (float(to_internal(mean, unit, f"prior mean of {name}")), float(to_internal(sigma, unit, f"prior sigma of {name}")))
+            self.prior[name] = (
+                float(to_internal(mean, unit, f"prior mean of {name}")),
+                float(to_internal(sigma, unit, f"prior sigma of {name}")),
+            )
             if not self.prior[name][1] > 0:
                 raise FrameError(f"the prior sigma of {name} must be positive, found {sigma}")
         self._check()
@@ -94,7 +97,8 @@ class RotatingFrame:
         v0_free = [n for n in self.free if n.startswith("v0")]
         if x0_free and v0_free:
             raise FrameError(
-                f"{', '.join(x0_free)} and {', '.join(v0_free)} cannot both be free: stationarity determines only v0 - Omega x x0; hold one of them fixed"
+                f"{', '.join(x0_free)} and {', '.join(v0_free)} cannot both be free: "
+                "stationarity determines only v0 - Omega x x0; hold one of them fixed"
             )
         for name, why in (("x0_z", "a shift of x0 along the axis changes nothing"), ("v0_z", "it is degenerate with a tilt of Phi")):
             if name in self.free:
@@ -151,9 +155,9 @@ class RotatingFrame:
         """Inverse of `to_dict`."""
         prior = {k: (v[0] * _UNITS[k.split("_")[0]], v[1] * _UNITS[k.split("_")[0]]) for k, v in values.get("prior", {}).items()}
         return cls(
-            np.asarray(values["omega"]) * ANGULAR_SPEED,
-            np.asarray(values["x0"]) * LENGTH,
-            np.asarray(values["v0"]) * VELOCITY,
+            u.Quantity(values["omega"], ANGULAR_SPEED),
+            u.Quantity(values["x0"], LENGTH),
+            u.Quantity(values["v0"], VELOCITY),
             free=tuple(values.get("free", ())),
             prior=prior,
         )

@@ -229,10 +229,14 @@ def solve(
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
-    return LinearSolution(float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, tau, n_active, identified)
+    return LinearSolution(
+        float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, tau, n_active, identified
+    )
 
 
-def _optimum(quadratic: Quadratic, prior: DensityPrior, tau: float, omega_prior: tuple[float, float] | None) -> tuple[float, float, Array, tuple]:
+def _optimum(
+    quadratic: Quadratic, prior: DensityPrior, tau: float, omega_prior: tuple[float, float] | None
+) -> tuple[float, float, Array, tuple]:
     size = len(quadratic.slope)
     precision = np.zeros((size, size))
     precision[1:, 1:] = prior.matrix / tau**2

@@ -77,7 +77,9 @@ class PotentialModel:
     @property
     def omega_error(self) -> u.Quantity:
         """Standard error of each component, shape (3,), km/s/kpc; NaN where it was held fixed."""
-        return self._omega_error * ANGULAR_SPEED
+        import astropy.units as u
+
+        return u.Quantity(self._omega_error, ANGULAR_SPEED)
 
     def potential(self, pos: u.Quantity) -> u.Quantity:
         """Phi at positions (N, 3): (N,) in km^2/s^2, zero at infinity.

@@ -87,7 +87,15 @@ class WeakEquations:
         """Only some of the rows."""
         square = np.ix_(rows, rows)
         both = (None if c is None else c[square] for c in (self.rotation_covariance, self.cross_covariance))
-        return WeakEquations(self.constant[rows], self.rotation[rows], self.response[rows], self.covariance[square], self.effective_stars[rows], *both, omega=self.omega)
+        return WeakEquations(
+            self.constant[rows],
+            self.rotation[rows],
+            self.response[rows],
+            self.covariance[square],
+            self.effective_stars[rows],
+            *both,
+            omega=self.omega,
+        )
 
 
 class WeakForm:
@@ -106,7 +114,9 @@ class WeakForm:
         Width of the roll-off of g as a fraction of the volume.
     """
 
-    def __init__(self, phase_space: Array, volume: Volume, *, weights: Array | None = None, basis: Basis | None = None, taper: float | None = None) -> None:
+    def __init__(
+        self, phase_space: Array, volume: Volume, *, weights: Array | None = None, basis: Basis | None = None, taper: float | None = None
+    ) -> None:
         inside = volume.contains(phase_space[:, :3])
         self.stars = np.ascontiguousarray(phase_space[inside], dtype=float)
         self.weights = None if weights is None else np.asarray(weights, dtype=float)[inside] / np.mean(np.asarray(weights)[inside])

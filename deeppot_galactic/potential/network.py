@@ -125,5 +125,10 @@ class PotentialNetwork(nn.Module):
             (w.detach().cpu().double().numpy(), b.detach().cpu().double().numpy()) for w, b in zip(self.weights, self.biases, strict=True)
         ]
         return NetworkPotential(
-            base, layers, self.output.detach().cpu().double().numpy() * self.output_scale, inputs=self.inputs, scales=self.scales, center=self.center
+            base,
+            layers,
+            self.output.detach().cpu().double().numpy() * self.output_scale,
+            inputs=self.inputs,
+            scales=self.scales,
+            center=self.center,
         )

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .analytic import AnalyticPotential, from_list
+from .analytic import AnalyticPotential, Evaluation, from_list
 
 Array = NDArray[np.float64]
 _CHUNK = 4096
@@ -42,7 +42,7 @@ class NetworkPotential:
         self.base, self.layers, self.output = base, list(layers), output
         self.inputs, self.scales, self.center = inputs, [float(s) for s in scales], [float(c) for c in center]
 
-    def evaluate(self, x: Array, order: int = 1) -> tuple[Array, Array | None, Array | None]:
+    def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Phi (n,) in (km/s)^2, gradient (n, 3), Hessian (n, 3, 3); None above ``order``."""
         x = np.atleast_2d(np.asarray(x, dtype=float))
         parts = [self._chunk(x[i : i + _CHUNK], order) for i in range(0, len(x), _CHUNK)] or [self._chunk(x, order)]
@@ -52,7 +52,7 @@ class NetworkPotential:
                 out[k] = out[k] + extra
         return out[0], out[1], out[2]
 
-    def _coordinates(self, x: Array, order: int) -> tuple[Array, Array | None, Array | None]:
+    def _coordinates(self, x: Array, order: int) -> tuple[Array, Any, Any]:
         """q (n, 3), dq/dx (n, 3, 3) and the six second derivatives (n, 6, 3), derivative index before the coordinate."""
         a, _, h = self.scales
         n = len(x)
@@ -128,4 +128,6 @@ class NetworkPotential:
         """Inverse of `to_arrays`."""
         layers = [(np.asarray(arrays[f"weight_{k}"], float), np.asarray(arrays[f"bias_{k}"], float)) for k in range(int(header["depth"]))]
         base = None if header["base"] is None else from_list(header["base"])
-        return cls(base, layers, np.asarray(arrays["output"], float), inputs=header["inputs"], scales=header["scales"], center=header["center"])
+        return cls(
+            base, layers, np.asarray(arrays["output"], float), inputs=header["inputs"], scales=header["scales"], center=header["center"]
+        )

@@ -12,19 +12,21 @@ the mean over its annuli with an intrinsic scatter (random effects). The statist
 systematic one from that scatter between radii (spirals, wobble, winding), and from m = 4 against m = 2.
 
 **Elsewhere** (a ball at the Sun's place, any volume off the axis) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
-(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, with the noise of E and its correlation with D taken out (`linear.Quadratic`). Even and
+(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, with the noise of E and its correlation with D taken out (`linear.Quadratic`).
+Even and
 odd subsets of the b_j give the systematic error; growth cannot be told from rotation there.
 
 References
 ----------
-Tremaine & Weinberg 1984, ApJ 282, L5 (continuity); Dehnen, Semczuk & Schoenrich 2023, MNRAS 518, 2712 (the m = 2 phase method it is compared with).
+Tremaine & Weinberg 1984, ApJ 282, L5 (continuity); Dehnen, Semczuk & Schoenrich 2023, MNRAS 518, 2712 (the m = 2 phase method it is
+compared with).
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import astropy.units as u
 import numpy as np
@@ -66,7 +68,8 @@ class PatternSpeed:
     by_radius : QTable
         One row an annulus: R_lo, R_hi, omega, error, growth_rate, amplitude (A_2/A_0), significance, phase, in_pattern. Empty in a ball.
     detected : bool
-        False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own angular speeds.
+        False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own
+        angular speeds.
     message : str
         The verdict in one sentence.
     """
@@ -135,7 +138,7 @@ def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
     return np.stack([edges[:-2], edges[2:]], axis=1)
 
 
-def _annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Array, Array, Array]:
+def _annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Any, Any, Array]:
     """b (n, K, M), v . grad b (n, K, M), complex, and h_k (n, K): annuli K, azimuthal orders M."""
     x, v = stars[:, :3], stars[:, 3:]
     radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
@@ -186,7 +189,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
             "R_hi": edges[:, 1] * LENGTH,
             "omega": omega[0, :, 0] * ANGULAR_SPEED,
             "error": error[:, 0] * ANGULAR_SPEED,
-            "growth_rate": (rate[0, :, 0].real * ANGULAR_SPEED).to(1 / u.Gyr),
+            "growth_rate": u.Quantity(rate[0, :, 0].real, ANGULAR_SPEED).to(1 / u.Gyr),
             "amplitude": amplitude[:, 0],
             "significance": significance[:, 0],
             "phase": phase * u.rad,
@@ -220,8 +223,8 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
         total_error * ANGULAR_SPEED,
         statistical * ANGULAR_SPEED,
         systematic * ANGULAR_SPEED,
-        (growth[0] * ANGULAR_SPEED).to(1 / u.Gyr),
-        (np.std(growth[1:]) * ANGULAR_SPEED).to(1 / u.Gyr),
+        u.Quantity(growth[0], ANGULAR_SPEED).to(1 / u.Gyr),
+        u.Quantity(np.std(growth[1:]), ANGULAR_SPEED).to(1 / u.Gyr),
         by_radius,
         True,
         f"a pattern between R = {low:.1f} and {high:.1f} kpc turns at {value:.1f} +- {total_error:.1f} km/s/kpc",
@@ -250,7 +253,8 @@ def _bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[
 
 
 def _linear_covariance(stars: Array, volume: Cylinder, edges: Array, weights: Array | None, b_sum: Array, rate: Array) -> Array:
-    """Covariance (K, K) of Omega in the annuli from the influence of each star: neighbours share stars, and their errors are anticorrelated."""
+    """Covariance (K, K) of Omega in the annuli from the influence of each star: neighbours share stars, and their errors are
+    anticorrelated."""
     out = np.zeros((len(edges), len(edges)))
     for start in range(0, len(stars), _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -278,14 +282,17 @@ def _intrinsic_variance(values: Array, covariance: Array) -> float:
     upper = float(np.var(values)) * 2.0 + 1e-12
     if excess(0.0) <= 0.0 or excess(upper) >= 0.0:
         return 0.0 if excess(0.0) <= 0.0 else upper
-    return float(brentq(excess, 0.0, upper))
+    root: Any = brentq(excess, 0.0, upper)
+    return float(root)
 
 
 def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
     middle, width = angular_speeds(stars)
     nan = np.nan * ANGULAR_SPEED
     message = f"{reason}; the pattern speed is not determined (the stars themselves turn at {middle:.0f} +- {width:.0f} km/s/kpc)"
-    return PatternSpeed(middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, np.nan / u.Gyr, by_radius, False, message)
+    return PatternSpeed(
+        middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, np.nan / u.Gyr, by_radius, False, message
+    )
 
 
 def _elsewhere(stars: Array, volume: Volume, weights: Array | None) -> PatternSpeed:
@@ -350,7 +357,8 @@ def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[
     values = np.array([misfit(o) for o in grid])
     best = float(grid[np.argmin(values)])
     step = grid[1] - grid[0]
-    best = float(minimize_scalar(misfit, bounds=(best - step, best + step), method="bounded", options={"xatol": 1e-4}).x)
+    found: Any = minimize_scalar(misfit, bounds=(best - step, best + step), method="bounded", options={"xatol": 1e-4})
+    best = float(found.x)
     low = misfit(best)
     curvature = (misfit(best + 0.2) - 2.0 * low + misfit(best - 0.2)) / 0.04
     # Far from the truth the misfit levels off at the noise: the depth of the minimum is the significance of the pattern.

@@ -16,7 +16,8 @@ covariance C at the points, Omega_w and its error),
 
     anchor < sqrt(1 + (grad Phi - a_w)^T C^-1 (grad Phi - a_w) / 3) - 1 >  +  prior (Omega_z - Omega_w)^2 / sigma_w^2,
 
-over stars and over points through the volume, so that the network refines the weak solution where the scores know more, and does not leave it where the stars forbid it.
+over stars and over points through the volume, so that the network refines the weak solution where the scores know more, and does not
+leave it where the stars forbid it.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ class StationaryModel(nn.Module):
         Parameters
         ----------
         stars : tuple of Tensor
-            x (n, 3), v (n, 3), score (n, 6), gradient of the base (n, 3), weight (n,) (of the mean; times f for residual "f"), anchor gradient
+            x (n, 3), v (n, 3), score (n, 6), gradient of the base (n, 3), weight (n,) (of the mean; times f for residual "f"), anchor
+            gradient
             (n, 3) and its whitening matrix (n, 3, 3).
         places : tuple of Tensor
             x (m, 3) through the volume, with the Laplacian (m,) and gradient (m, 3) of the base, and anchor gradient and whitening there.

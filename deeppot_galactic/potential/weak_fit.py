@@ -84,7 +84,7 @@ def fit_base(weak: WeakForm, *, seed: int = 0) -> AnalyticPotential:
 
         def residual(values: Array) -> Array:
             force = forces(start.with_parameters(values))
-            moment = total - np.concatenate([beta.T @ force[i] for i in fields])  # noqa: B023
+            moment = total - np.concatenate([beta.T @ force[i] for i in fields])
             whitened = 0.3 * solve_triangular(lower, moment / scale, lower=True)  # noqa: B023
             return np.concatenate([whitened, (values - prior) / np.asarray(_BASE_WIDTHS)])
 
@@ -165,11 +165,15 @@ def fit_weak(
     base_sums = weak.force_sums(base)
     prior = DensityPrior(basis, base, volume, seed=seed)
     typical = angular_speeds(weak.stars)
-    solution = solve(Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=False)
+    solution = solve(
+        Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=False
+    )
     for last in (False, True):
         potential = LinearPotential(base, basis, solution.coefficients)
         equations = weak.linearize(equations, solution.omega, potential, drag=last, progress=progress)
-        solution = solve(Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=last)
+        solution = solve(
+            Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=last
+        )
     systematic = 0.0
     if omega_prior is None and solution.identified:
         systematic = _scatter_of_parts(equations, base_sums, prior, solution, weak)

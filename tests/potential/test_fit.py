@@ -66,7 +66,9 @@ def test_every_method_recovers_the_bar(mock, points, method, options, limit, tmp
 
 def test_the_network_on_scores_alone_finds_omega(mock, points):
     """Exact scores, no anchor: the pointwise loss by itself rotates the frame from 0.8 of the truth towards it."""
-    model = fit_potential(points, frame=start(mock), method="network", anchor=0.0, steps=500, width=32, depth=2, rate=5e-3, weight_decay=0.0)
+    model = fit_potential(
+        points, frame=start(mock), method="network", anchor=0.0, steps=500, width=32, depth=2, rate=5e-3, weight_decay=0.0
+    )
     assert abs(model.omega[2].value - mock.omega) < 0.07 * mock.omega
     assert force_error(model, mock) < 0.05
 
