@@ -107,8 +107,9 @@ def result_table(summary: dict[str, Any]) -> Table:
         if numbers:
             table.add_row(label, f"{numbers['median']:.1%}", "", f"84 %: {numbers['p84']:.1%}")
     table.add_section()
+    attempt = "last attempt" if summary.get("resumed") else ""
     for stage, seconds in summary["timings"].items():
-        table.add_row(f"time of {stage.replace('_', ' ')}", f"{seconds:.1f} s", "", "")
+        table.add_row(f"time of {stage.replace('_', ' ')}", f"{seconds:.1f} s", "", attempt)
     table.add_row("peak memory", f"{summary['peak_memory_mb']:.0f} MB", "", "")
     return table
 

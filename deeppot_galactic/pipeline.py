@@ -227,6 +227,7 @@ class _Run:
                 distribution_history=history,
                 timings=self.state.timings,
                 n_stars=self.catalogue["n_in_volume"],
+                resumed=self.state.sessions > 1,
                 notes=[*([] if speed.get("detected", True) else [str(speed.get("message"))]), *self.state.all_notes],
             )
             write_json(path, summary)

@@ -33,6 +33,8 @@ class RunState:
         self.folder = folder
         self.config = config
         self.stages = stages
+        self.sessions = 0
+        """How many processes worked in the folder; more than one means that it was resumed."""
         self.notes: list[str] = []
         """Warnings of the stage that is going on; `stage` files them with it, so that a resumed run still knows them."""
 
@@ -75,7 +77,7 @@ class RunState:
 
     def save(self) -> None:
         """Write ``state.json``."""
-        write_json(self.folder / STATE, {"digest": self.config.digest(), "stages": self.stages})
+        write_json(self.folder / STATE, {"digest": self.config.digest(), "sessions": self.sessions, "stages": self.stages})
 
 
 def check_folder(out: str | Path, config: Config, *, resume: bool) -> Path:
@@ -147,7 +149,10 @@ def open_run(config: Config, folder: Path) -> RunState:
     if not (folder / CONFIG).is_file():
         write_text(folder / CONFIG, config.to_toml())
     state = RunState(folder, config, _read_stages(folder / STATE, config))
-    state.save()
+    if not state.finished("report"):
+        before = read_json(folder / STATE).get("sessions", 0) if (folder / STATE).is_file() else 0
+        state.sessions = (before if isinstance(before, int) else 0) + 1
+        state.save()
     return state
 
 

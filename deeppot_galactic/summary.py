@@ -66,6 +66,7 @@ def summarise(
     distribution_history: dict[str, Any],
     timings: dict[str, float],
     n_stars: int,
+    resumed: bool,
     notes: list[str],
 ) -> dict[str, Any]:
     """All numbers of a run.
@@ -84,6 +85,8 @@ def summarise(
         Seconds of each stage so far.
     n_stars : int
         Stars in the volume.
+    resumed : bool
+        Whether the run was interrupted; the timings and the peak memory then are those of the last attempts.
     notes : list of str
         Warnings met on the way; they lead the ``flags``.
     """
@@ -100,6 +103,7 @@ def summarise(
         "n_stars": n_stars,
         "n_points": len(points),
         "timings": timings,
+        "resumed": resumed,
         "peak_memory_mb": peak_memory(),
         "versions": versions(),
         "seed": config.run.seed,

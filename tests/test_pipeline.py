@@ -53,7 +53,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
 def numbers(folder: Path) -> dict[str, Any]:
     """What must not depend on interruptions: the summary without times and memory."""
     summary = json.loads((folder / "summary.json").read_text())
-    for name in ("timings", "peak_memory_mb"):
+    for name in ("timings", "peak_memory_mb", "resumed"):
         summary.pop(name)
     return json.loads(json.dumps(summary, sort_keys=True, default=str), object_hook=_without_seconds)
 
@@ -162,7 +162,10 @@ def test_interrupted_in_every_stage_and_resumed(finished: RunResult, tmp_path: P
             run(small_config(), tmp_path / "out", resume=True, progress=stop_in(stage))
         assert stage in reached
         assert not (tmp_path / "out" / "report.html").exists()
-    same_run(run(small_config(), tmp_path / "out", resume=True).folder, finished.folder)
+    last = run(small_config(), tmp_path / "out", resume=True)
+    assert last.summary["resumed"] is True
+    assert finished.summary["resumed"] is False
+    same_run(last.folder, finished.folder)
 
 
 def kill_and_resume(folder: Path, reference: Path, moments: list[float]) -> None:
