@@ -15,7 +15,7 @@ TORCH_PIN := $(shell sed -n 's/^torch==//p' constraints.txt)
 demo: $(STAMP)
 	$(BIN)/deeppot demo --out $(OUT) --resume
 
-# One BLAS thread: with two, sums may differ in the last bits from one process to the next, and kills are compared bit by bit.
+# One BLAS thread, as in the processes that the kill tests start: the number of threads changes the last bits of sums, which they compare.
 test test-slow: export OMP_NUM_THREADS = 1
 test test-slow: export OPENBLAS_NUM_THREADS = 1
 test: $(STAMP)
