@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from .batches import ShuffledBatches, split_indices
 from .checkpoints import load_checkpoint, save_checkpoint
+from .distributed import process_group
 from .history import History
-from .loop import Progress, TrainingSettings, train
+from .loop import Progress, train
 from .schedules import Schedule, make_schedule
+from .settings import TrainingSettings
 
 __all__ = [
     "History",
@@ -16,6 +18,7 @@ __all__ = [
     "TrainingSettings",
     "load_checkpoint",
     "make_schedule",
+    "process_group",
     "save_checkpoint",
     "split_indices",
     "train",

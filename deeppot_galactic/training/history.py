@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 OUTCOMES = ("running", "finished", "rate-exhausted", "stopped-early", "diverged")
-"""Every way a training can end: all steps done, rate below its floor, no better validation, non-finite loss."""
+"""Every way a training can end: all steps done, rate below its floor, no better validation, and losses that
+were not finite, or rose without limit, again after every return to an earlier state."""
 
 
 @dataclass
@@ -29,6 +30,8 @@ class History:
         Step whose weights the model holds at the end.
     skipped : int
         Updates left out because the loss or its gradient was not finite.
+    restarts : list of dict
+        Returns to an earlier state after a divergence: ``at`` which step, ``back_to`` which, ``rate_factor`` from then on, ``reason``.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -38,6 +41,7 @@ class History:
     outcome: str = "running"
     best_step: int = 0
     skipped: int = 0
+    restarts: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self, step: int, train_loss: float, validation_loss: float, rate: float) -> None:
         """Append one row."""
@@ -56,6 +60,7 @@ class History:
             "outcome": self.outcome,
             "best_step": self.best_step,
             "skipped": self.skipped,
+            "restarts": [dict(restart) for restart in self.restarts],
         }
 
     @classmethod
@@ -70,6 +75,7 @@ class History:
             outcome=str(values["outcome"]),
             best_step=int(values["best_step"]),
             skipped=int(values["skipped"]),
+            restarts=[dict(restart) for restart in values.get("restarts", [])],
         )
 
 

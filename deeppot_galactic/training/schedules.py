@@ -56,6 +56,8 @@ class Schedule:
         self.factor = factor
         self.min_rate = min_rate
         self.scale = 1.0
+        self.reduction = 1.0
+        """Factor of every rate, lowered when a training diverged."""
         self.best = math.inf
         self.best_step = 0
         self.total = 0.0
@@ -64,12 +66,12 @@ class Schedule:
     def rate(self, step: int) -> float:
         """Rate of update number ``step`` (from 0)."""
         if step < self.warmup:
-            return self.base * (step + 1) / self.warmup
+            return self.reduction * self.base * (step + 1) / self.warmup
         if self.kind == "cosine":
             phase = (step - self.warmup) / max(self.steps - self.warmup, 1)
             floor = min(self.min_rate / self.base, 1.0)
-            return self.base * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(phase, 1.0))))
-        return self.base * self.scale
+            return self.reduction * self.base * (floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * min(phase, 1.0))))
+        return self.reduction * self.base * self.scale
 
     def observe(self, step: int, loss: float) -> None:
         """Tell the schedule the training loss of update ``step``.
@@ -93,16 +95,18 @@ class Schedule:
     @property
     def exhausted(self) -> bool:
         """True when the plateau rate has fallen below ``min_rate``."""
-        return self.kind == "plateau" and self.base * self.scale < self.min_rate
+        return self.kind == "plateau" and self.reduction * self.base * self.scale < self.min_rate
 
     def state(self) -> dict[str, Any]:
         """Everything that changes, for a checkpoint."""
         best = None if math.isinf(self.best) else self.best
-        return {"scale": self.scale, "best": best, "best_step": self.best_step, "total": self.total, "count": self.count}
+        numbers = {"scale": self.scale, "reduction": self.reduction, "best": best, "best_step": self.best_step}
+        return {**numbers, "total": self.total, "count": self.count}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Inverse of `state`."""
         self.scale = float(state["scale"])
+        self.reduction = float(state.get("reduction", 1.0))
         self.best = math.inf if state["best"] is None else float(state["best"])
         self.best_step = int(state["best_step"])
         self.total = float(state["total"])

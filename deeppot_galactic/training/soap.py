@@ -7,6 +7,10 @@ the rotated gradient G' = Q_L^T G Q_R,
 
 and every ``refresh`` steps one power iteration with a QR decomposition moves the bases along. Vectors get Adam. For the small matrices
 used here (128 x 128) the overhead is a few per cent of a step, and the score network needs several times fewer steps than with Adam.
+
+Where G G^T has (nearly) equal or vanishing eigenvalues its eigenvectors are those of the rounding errors, and Adam gives every direction
+a step of the same size. So the same seed gives the same bits on one machine with one number of threads, but other sums in another order
+(more threads, more processes, another machine) give another training of the same quality, not the same one within rounding.
 """
 
 from __future__ import annotations

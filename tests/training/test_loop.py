@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from deeppot_galactic.errors import ConfigError, FitError, StoreError
+from deeppot_galactic.errors import ConfigError, DeepPotWarning, FitError, StoreError
 from deeppot_galactic.training import ShuffledBatches, TrainingSettings, train
+from deeppot_galactic.training.divergence import MAX_RESTARTS
 
 
 def problem(seed: int = 0):
@@ -116,7 +117,7 @@ def test_checkpoint_of_other_settings_or_another_model_is_refused(tmp_path):
 
 def test_divergence_is_named():
     model, _, batches, _ = problem()
-    with pytest.raises(FitError, match="diverged"):
+    with pytest.warns(DeepPotWarning, match="diverged"), pytest.raises(FitError, match="diverged"):
         train(model, lambda batch, generator: model.weight.sum() * math.nan, batches, settings=TrainingSettings(steps=200))
 
 
@@ -130,8 +131,10 @@ def test_divergence_after_a_good_start_keeps_the_best_weights():
         return loss(batch, generator) * (math.inf if step > 150 else 1.0)
 
     settings = TrainingSettings(steps=400, rate=0.02, validate_every=50, schedule="constant")
-    history = train(model, explodes, batches, settings=settings, validate=validate)
+    with pytest.warns(DeepPotWarning, match="goes on from step 0 with the rate times 0"):
+        history = train(model, explodes, batches, settings=settings, validate=validate)
     assert history.outcome == "diverged"
+    assert len(history.restarts) == MAX_RESTARTS
     assert torch.isfinite(weights_of(model)).all()
     assert history.best_step == 150
 
@@ -196,7 +199,16 @@ def test_progress_is_told_and_history_survives_json():
     assert History.from_dict(json.loads(text)).to_dict() == history.to_dict()
 
 
-@pytest.mark.parametrize("bad", [{"steps": 0}, {"steps": 5, "rate": 0.0}, {"steps": 5, "optimiser": "sgd"}, {"steps": 5, "rate": math.nan}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"steps": 0},
+        {"steps": 5, "rate": 0.0},
+        {"steps": 5, "optimiser": "sgd"},
+        {"steps": 5, "rate": math.nan},
+        {"steps": 5, "validate_every": 0},
+    ],
+)
 def test_bad_settings(bad):
     with pytest.raises(ConfigError):
         TrainingSettings(**bad)

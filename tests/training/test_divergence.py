@@ -1,0 +1,114 @@
+"""A training that runs away goes back to its last good state with a lower rate, says so, records it, and resumes bit by bit."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from deeppot_galactic.errors import DeepPotWarning, FitError
+from deeppot_galactic.training import History, ShuffledBatches, TrainingSettings, train
+from deeppot_galactic.training.divergence import REDUCTION
+
+TOO_FAST = TrainingSettings(
+    steps=240, rate=1.2, optimiser="adam", schedule="constant", warmup=120, ema=0.0, validate_every=20, checkpoint_every=60
+)
+"""On the valley below, a rate that is fine while the warm-up keeps it low and runs away after that."""
+
+
+def steep_valley():
+    """(w^4 - 1)^2 summed over two weights: beyond |w| of order one the gradient of the quartic throws any large step out."""
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.6, 0.8]]))
+    rows = torch.ones(64, 2)
+
+    def loss(batch, generator):
+        noise = 0.01 * torch.randn(2, generator=generator)
+        return ((model.weight[0] ** 4 - 1.0 + noise) ** 2).sum() * batch[0].mean()
+
+    def validate() -> float:
+        return float(((model.weight[0].detach() ** 4 - 1.0) ** 2).sum())
+
+    return model, loss, ShuffledBatches(rows, size=16), validate
+
+
+def test_it_goes_back_with_a_lower_rate_and_ends_well() -> None:
+    model, loss, batches, validate = steep_valley()
+    with pytest.warns(DeepPotWarning, match=r"valley diverged at step \d+ .* goes on from step \d+ with the rate times 0\.25"):
+        history = train(model, loss, batches, settings=TOO_FAST, validate=validate, stage="valley")
+    assert history.outcome == "finished"
+    first = history.restarts[0]
+    assert first["back_to"] < first["at"]
+    assert first["back_to"] % TOO_FAST.checkpoint_every == 0
+    assert first["rate_factor"] == REDUCTION
+    assert history.rate[-1] == pytest.approx(TOO_FAST.rate * history.restarts[-1]["rate_factor"])
+    assert history.steps == sorted(set(history.steps))
+    assert validate() < 0.05
+    assert History.from_dict(json.loads(json.dumps(history.to_dict(), allow_nan=False))).to_dict() == history.to_dict()
+
+
+def test_a_healthy_training_is_left_alone() -> None:
+    model, loss, batches, validate = steep_valley()
+    settings = TrainingSettings(steps=240, rate=0.02, optimiser="adam", ema=0.0, validate_every=20)
+    assert train(model, loss, batches, settings=settings, validate=validate).restarts == []
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
+def test_killed_and_resumed_it_takes_the_same_way_back(tmp_path: Path, share: float) -> None:
+    model, loss, batches, validate = steep_valley()
+    with pytest.warns(DeepPotWarning):
+        whole = train(model, loss, batches, settings=TOO_FAST, validate=validate)
+    expected = model.weight.detach().clone()
+    updates = TOO_FAST.steps + sum(r["at"] - r["back_to"] for r in whole.restarts)
+    model, loss, batches, validate = steep_valley()
+    calls = 0
+
+    def killed(batch, generator):
+        nonlocal calls
+        calls += 1
+        if calls > share * updates:
+            raise KeyboardInterrupt
+        return loss(batch, generator)
+
+    import warnings
+
+    path = tmp_path / "checkpoint.safetensors"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeepPotWarning)
+        with pytest.raises(KeyboardInterrupt):
+            train(model, killed, batches, settings=TOO_FAST, validate=validate, checkpoint=path)
+        assert path.exists()
+        model, loss, batches, validate = steep_valley()
+        resumed = train(model, loss, batches, settings=TOO_FAST, validate=validate, checkpoint=path)
+    assert torch.equal(model.weight.detach(), expected)
+    assert resumed.to_dict() == whole.to_dict()
+
+
+def test_a_loss_that_only_rises_is_given_up_with_the_best_weights() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    settings = TrainingSettings(steps=400, rate=0.1, optimiser="adam", schedule="constant", ema=0.0, validate_every=10, checkpoint_every=50)
+    with pytest.warns(DeepPotWarning):
+        history = train(
+            model,
+            lambda batch, generator: -(model.weight.exp() ** 3).sum(),
+            lambda step: (),
+            settings=settings,
+            validate=lambda: float(model.weight.detach().exp() ** 3),
+        )
+    assert history.outcome == "diverged"
+    assert history.best_step == 10
+    assert 1.0 < float(model.weight.detach()) < 2.1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_never_a_good_state(bad: float) -> None:
+    model, _, batches, _ = steep_valley()
+    with pytest.warns(DeepPotWarning), pytest.raises(FitError, match="at lower rates too"):
+        train(model, lambda batch, generator: model.weight.sum() * bad, batches, settings=TrainingSettings(steps=500))
