@@ -4,7 +4,8 @@ One section for each stage; every key but ``catalogue.path`` has a default. Leng
 
     [catalogue]      path (relative to the file), limit (random thinning), options (keywords of `read_tracers`)
     [volume]         kind = "cylinder": r_out, half_height, r_in, shells;  kind = "ball": center, radius
-    [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`)
+    [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`); members (of an ensemble),
+                     executor ("serial", "threads", "processes", or "package.module:Executor") and workers train them, or the shells
     [gradients]      n (points with ln f and its gradient)
     [pattern_speed]  omega ("weak" to measure it, or a number to start from), free (what the fit may change)
     [potential]      method, preset, options (keywords of `fit_potential`)
@@ -83,10 +84,18 @@ class VolumeConfig(_Section):
 
 
 class DistributionConfig(_Section):
-    """How ln f and its gradient are learned."""
+    """How ln f and its gradient are learned.
+
+    More than one of ``members`` make an ensemble, whose mean is used. They, and the shells of a volume, are trained by ``executor``:
+    one after the other, in threads, in processes, or by any class of the `concurrent.futures.Executor` family such as
+    "mpi4py.futures:MPIPoolExecutor", with so many ``workers``.
+    """
 
     preset: str = "fast"
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.25
+    members: Annotated[int, Field(ge=1, le=100)] = 1
+    executor: Annotated[str, Field(pattern=r"^(serial|threads|processes|[A-Za-z_][\w.]*:[A-Za-z_]\w*)$")] = "serial"
+    workers: Annotated[int, Field(ge=1, le=4096)] = 2
     options: Options = {}
 
 

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,23 +152,28 @@ class _Run:
         path, checkpoint = self.state.path(name), self.folder / "distribution" / "checkpoint.safetensors"
         if self.state.finished("distribution"):
             return Distribution.load(path).history.to_dict()
+        from .distribution.ensemble import fit_ensemble
+        from .distribution.executors import open_executor
         from .distribution.fit import fit_distribution
 
         settings = self.config.distribution
-        with self.state.stage("distribution", name):
-            distribution = fit_distribution(
+        fit: Any = fit_distribution if settings.members == 1 else partial(fit_ensemble, members=settings.members)
+        with self.state.stage("distribution", name), open_executor(settings.executor, settings.workers) as executor:
+            distribution = fit(
                 self.tracers,
                 self.volume,
                 preset=settings.preset,
                 seed=self.config.run.seed,
                 device=self.config.run.device,
                 validation_fraction=settings.validation_fraction,
-                progress=self.progress,
+                progress=self.progress if settings.executor in ("serial", "threads") else None,
                 checkpoint=checkpoint,
+                executor=executor,
                 **settings.options,
             )
             distribution.save(path)
-        checkpoint.unlink(missing_ok=True)
+        for part in checkpoint.parent.glob("checkpoint*.safetensors"):
+            part.unlink(missing_ok=True)
         return distribution.history.to_dict()
 
     def _gradients(self) -> GradientSample:

@@ -56,12 +56,14 @@ def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, A
 
 def check_settings(config: Config) -> None:
     """Refuse settings that a late stage would refuse, before an early stage costs time (`ConfigError`, `FrameError`)."""
+    from .distribution.executors import executor_class
     from .distribution.fit import resolve_settings
     from .potential.fit import resolve_settings as resolve_potential
 
     preset, options = config.distribution.preset, config.distribution.options
     _check_kinds("distribution.options", resolve_settings(preset, {}), options)
     resolve_settings(preset, options)
+    executor_class(config.distribution.executor)
     preset, options = config.potential.preset, config.potential.options
     _check_kinds("potential.options", resolve_potential(preset, {}), options)
     resolve_potential(preset, options)

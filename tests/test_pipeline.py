@@ -202,15 +202,15 @@ def test_killed_twenty_times(finished: RunResult, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import deeppot_galactic.distribution.gradients as gradients
+    import deeppot_galactic.distribution.gradient_stream as gradient_stream
 
-    def full(self: object, path: Path) -> None:
+    def full(path: Path, *_: object) -> None:
         from deeppot_galactic.store import atomic_path
 
         with atomic_path(path):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(gradients.GradientSample, "save", full)
+    monkeypatch.setattr(gradient_stream, "write_hdf5", full)
     with pytest.raises(StoreError, match="No space left on device"):
         run(small_config(), tmp_path / "out")
     monkeypatch.undo()

@@ -9,6 +9,7 @@ mean removes what is particular to one training; what all of them share, the fin
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,8 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..training import History
-from .base import Distribution, rebuild
+from .base import Distribution
+from .members import member_checkpoint, members_from_state, members_state, train_members
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -53,25 +55,22 @@ class EnsembleDistribution(Distribution):
         return np.random.default_rng(seed).permutation(x)
 
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        tensors: dict[str, NDArray[Any]] = {}
-        headers = []
-        for index, member in enumerate(self.members):
-            arrays, header = member._state()
-            tensors |= {f"{index}/{name}": value for name, value in arrays.items()}
-            headers.append(member.describe() | {"state": header})
-        return tensors, {"members": headers}
+        return members_state(self.members)
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> EnsembleDistribution:
-        members = []
-        for index, part in enumerate(header["members"]):
-            own = {k.partition("/")[2]: v for k, v in tensors.items() if k.partition("/")[0] == str(index)}
-            members.append(rebuild(own, part))
-        return cls(members=members, **common)
+        return cls(members=members_from_state(tensors, header), **common)
 
 
 def fit_ensemble(
-    tracers: Tracers, volume: Volume, *, members: int = 3, seed: int = 0, executor: Executor | None = None, **options: Any
+    tracers: Tracers,
+    volume: Volume,
+    *,
+    members: int = 3,
+    seed: int = 0,
+    executor: Executor | None = None,
+    checkpoint: str | Path | None = None,
+    **options: Any,
 ) -> EnsembleDistribution:
     """Fit several distributions that differ in seed.
 
@@ -84,9 +83,11 @@ def fit_ensemble(
     seed : int
         Members use seed, seed + 1, ...
     executor : concurrent.futures.Executor, optional
-        Trains the members in parallel; one after the other by default.
+        Trains the members in parallel (threads, processes, or any other); one after the other by default.
+    checkpoint : str or Path, optional
+        Each member writes a file of its own beside it, and goes on from there.
     **options
-        Passed to `fit_distribution`, such as ``preset``; neither ``checkpoint`` nor, with an executor of processes, ``progress``.
+        Passed to `fit_distribution`, such as ``preset``; no ``progress`` with an executor of processes.
 
     Returns
     -------
@@ -99,8 +100,8 @@ def fit_ensemble(
     """
     if members < 2:
         raise ConfigError(f"an ensemble needs at least two members, found {members}")
-    jobs = [(tracers, volume, seed + k, options) for k in range(members)]
-    fitted = list(executor.map(_fit_member, jobs)) if executor is not None else [_fit_member(job) for job in jobs]
+    jobs = [(tracers, volume, seed + k, options | {"checkpoint": member_checkpoint(checkpoint, f"member{k}")}) for k in range(members)]
+    fitted = train_members(_fit_member, jobs, executor)
     first = fitted[0]
     meta = {"members": [member.meta for member in fitted], "seed": seed}
     common = {"volume": volume, "n_stars": first.n_stars, "history": History.from_dict(first.history.to_dict()), "meta": meta}

@@ -17,8 +17,10 @@ def estimator_class(name: str) -> type[Distribution]:
     from .ensemble import EnsembleDistribution
     from .flow import FlowDistribution
     from .score_matching import ScoreMatchingDistribution
+    from .stitching import StitchedDistribution
 
-    classes: dict[str, type[Distribution]] = {c.estimator: c for c in (ScoreMatchingDistribution, FlowDistribution, EnsembleDistribution)}
+    known = (ScoreMatchingDistribution, FlowDistribution, EnsembleDistribution, StitchedDistribution)
+    classes: dict[str, type[Distribution]] = {c.estimator: c for c in known}
     if name not in classes:
         raise StoreError(f"estimator {name!r} is unknown; this version knows {', '.join(sorted(classes))}")
     return classes[name]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from concurrent.futures import Executor
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalogue.volumes import Ball
+from ..catalogue.volumes import Ball, Cylinder
 from ..errors import ConfigError, FitError
 from .base import Distribution
 from .disc_whitening import DiscWhitening
 from .flow_fit import fit_flow
 from .likelihood import LikelihoodSettings
 from .matching import MatchingSettings
+from .padding import Padding, padded_stars
 from .score_matching import ScoreMatchingSettings, fit_score_matching
 from .sphere_whitening import SphereWhitening
+from .stitching import fit_stitched
 from .training_volume import training_volume
 from .whitening import AffineWhitening, Whitening, check_scale
 
@@ -129,6 +133,7 @@ def fit_distribution(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     validation_fraction: float = 0.25,
+    executor: Executor | None = None,
     **overrides: Any,
 ) -> Distribution:
     """Fit f(x, v) to stars.
@@ -138,7 +143,7 @@ def fit_distribution(
     tracers : Tracers
         The stars. Those beyond the volume are used for a margin; pass them uncut where they exist.
     volume : Volume
-        Where f is wanted.
+        Where f is wanted. A cylinder with shells gets one fit for each of them, stitched smoothly.
     preset : str
         A name in `PRESETS`.
     seed : int
@@ -151,6 +156,8 @@ def fit_distribution(
         File to write to now and then; an existing one is continued, bit-identically on the CPU.
     validation_fraction : float
         Share of the stars held out, shuffled.
+    executor : concurrent.futures.Executor, optional
+        Trains the shells of the volume side by side; no ``progress`` with an executor of processes.
     **overrides
         Settings of the preset to replace.
 
@@ -176,18 +183,40 @@ def fit_distribution(
     if not 0.0 <= validation_fraction < 1.0:
         raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
     check_symmetries(settings, volume)
+    fit = partial(_fit_one, tracers=tracers, settings=settings, validation_fraction=validation_fraction, device=device, progress=progress)
+    path = None if checkpoint is None else Path(checkpoint)
+    if isinstance(volume, Cylinder) and volume.shells is not None and len(volume.shells) > 2:
+        return fit_stitched(fit, volume, tracers.within(volume), seed=seed, checkpoint=path, executor=executor)
+    return fit((volume, seed, path))
+
+
+def _fit_one(
+    job: tuple[Volume, int, Path | None],
+    *,
+    tracers: Tracers,
+    settings: Any,
+    validation_fraction: float,
+    device: str,
+    progress: Progress | None,
+) -> Distribution:
+    """The fit of one volume, or of one shell: ``job`` is the volume, the seed and the checkpoint."""
+    volume, seed, checkpoint = job
     inside = tracers.within(volume)
     _check(inside.phase_space, volume)
-    region = training_volume(tracers.phase_space[:, :3], volume)
-    used = tracers.within(region)
-    used = tracers.within(region)
-    x = used.phase_space
-    weights = None if used.weights is None else np.asarray(used.weights, dtype=np.float64)
+    weights = None if tracers.weights is None else np.asarray(tracers.weights, dtype=np.float64)
+    region: Volume | Padding
+    if getattr(settings, "pad", False):
+        x, weights, region = padded_stars(tracers.phase_space, weights, volume, seed)
+        chart = volume
+    else:
+        region = chart = training_volume(tracers.phase_space[:, :3], volume)
+        used = region.contains(tracers.phase_space[:, :3])
+        x, weights = tracers.phase_space[used], None if weights is None else weights[used]
     fit: Any = fit_score_matching if isinstance(settings, ScoreMatchingSettings) else fit_flow
     df = fit(
         x,
         weights,
-        whitening=choose_whitening(x, weights, region, settings),
+        whitening=choose_whitening(x, weights, chart, settings),
         volume=volume,
         region=region,
         settings=settings,
@@ -195,7 +224,7 @@ def fit_distribution(
         seed=seed,
         device=device,
         progress=progress,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=checkpoint,
     )
     df.tracers = inside
     return df

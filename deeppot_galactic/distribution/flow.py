@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import FitError
 from .base import Distribution
+from .padding import Padding
 from .vector_field import VectorField
 from .whitening import Whitening
 
@@ -97,15 +98,18 @@ def standard_normal(z: Tensor) -> Tensor:
 
 
 class FlowDistribution(Distribution):
-    """f = scale p(y) |J| with a continuous flow p. Made by `fit_matching` or `fit_likelihood`."""
+    """f = scale p(y) |J| / p(x) with a continuous flow p(y) and the padding p(x), see `padding`. Made by `fit_flow`."""
 
     estimator = "flow"
 
-    def __init__(self, *, flow: ContinuousFlow, whitening: Whitening, log_scale: float, **common: Any) -> None:
+    def __init__(
+        self, *, flow: ContinuousFlow, whitening: Whitening, log_scale: float, padding: Padding | None = None, **common: Any
+    ) -> None:
         super().__init__(**common)
         self.flow = flow
         self.whitening = whitening
         self.log_scale = log_scale
+        self.padding = padding
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parameter = next(self.flow.parameters())
@@ -114,6 +118,8 @@ class FlowDistribution(Distribution):
             rows = rows.clone().requires_grad_(True)
             y, log_det = self.whitening.forward(rows)
             log_f = self.flow.log_prob(y.to(parameter.dtype)).double() + log_det + self.log_scale
+            if self.padding is not None:
+                log_f = log_f - self.padding.log_acceptance(rows[:, :3])
             scores.append(torch.autograd.grad(log_f.sum(), rows)[0])
             values.append(log_f.detach())
         return torch.cat(values), torch.cat(scores)
@@ -127,14 +133,26 @@ class FlowDistribution(Distribution):
 
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors = {name: value.detach().cpu().numpy() for name, value in self.flow.state_dict().items()}
-        return tensors, {"flow": self.flow.describe(), "whitening": self.whitening.to_dict(), "log_scale": self.log_scale}
+        padding = None if self.padding is None else self.padding.to_dict()
+        header = {"flow": self.flow.describe(), "whitening": self.whitening.to_dict(), "log_scale": self.log_scale, "padding": padding}
+        return tensors, header
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> FlowDistribution:
         flow = ContinuousFlow.from_description(header["flow"])
         flow.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
-        return cls(flow=flow.requires_grad_(False), whitening=whitening, log_scale=float(header["log_scale"]), **common)
+        padding = None if header.get("padding") is None else Padding.from_dict(header["padding"])
+        return cls(flow=flow.requires_grad_(False), whitening=whitening, log_scale=float(header["log_scale"]), padding=padding, **common)
+
+
+def draw_from_flow(flow: ContinuousFlow, whitening: Whitening, n: int, generator: torch.Generator) -> NDArray[np.float64]:
+    """``n`` draws (m, 6) from the flow wherever they fall; the few that overflow are left out."""
+    parameter = next(flow.parameters())
+    z = torch.randn((n, 6), generator=generator).to(parameter.device, parameter.dtype)
+    with torch.no_grad():
+        x = whitening.inverse(flow.sample(z).double()).cpu().numpy()
+    return x[np.isfinite(x).all(axis=1)]
 
 
 def sample_in_volume(
@@ -154,14 +172,10 @@ def sample_in_volume(
         When hardly any draw falls inside.
     """
     generator = torch.Generator().manual_seed(seed)
-    parameter = next(flow.parameters())
     kept: list[NDArray[np.float64]] = []
     drawn = found = 0
     while found < n:
-        z = torch.randn((chunk, 6), generator=generator).to(parameter.device, parameter.dtype)
-        with torch.no_grad():
-            x = whitening.inverse(flow.sample(z).double()).cpu().numpy()
-        x = x[np.isfinite(x).all(axis=1)]
+        x = draw_from_flow(flow, whitening, chunk, generator)
         x = x[volume.contains(x[:, :3])]
         kept.append(x)
         drawn += chunk

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FitError, StoreError
-from ..store import atomic_path, jsonable
 from .base import Distribution
+from .gradient_stream import FORMAT, blocks, point_source, stream, write_hdf5
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from ..training import Progress
 
 Array = NDArray[np.float64]
-FORMAT = "deeppot-gradients 1"
-ROWS = 16384
 
 
 class GradientSample:
@@ -73,17 +71,8 @@ class GradientSample:
         StoreError
             When it cannot be written.
         """
-        import h5py
-
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-            file.attrs["format"] = FORMAT
-            file.attrs["volume"] = json.dumps(self.volume.to_dict())
-            file.attrs["meta"] = json.dumps(jsonable(self.meta))
-            file.attrs["units"] = "points: kpc, km/s; log_density: ln(kpc^-3 (km/s)^-3); score: 1/kpc, s/km"
-            for name in ("points", "log_density", "score", "weights"):
-                values = getattr(self, name)
-                if values is not None:
-                    file.create_dataset(name, data=values, fletcher32=True, chunks=True)
+        columns = [self.points, self.log_density[:, None], self.score] + ([] if self.weights is None else [self.weights[:, None]])
+        write_hdf5(Path(path), np.concatenate(columns, axis=1), self.volume, self.meta)
 
     @classmethod
     def load(cls, path: str | Path) -> GradientSample:
@@ -136,7 +125,7 @@ def draw_gradients(
     tracers : Tracers, optional
         Stars to draw from; by default those of ``df``, when it has no sampler.
     path : str or Path, optional
-        HDF5 file to write too.
+        HDF5 file to write too: block by block, and going on where an earlier call for the same points was interrupted.
     progress : callable, optional
         ``progress(stage, done, total, values)``.
 
@@ -149,31 +138,12 @@ def draw_gradients(
     FitError
         When there is neither a sampler nor stars, or ``n`` is not positive.
     """
-    if n < 1:
-        raise FitError(f"n must be at least 1, found {n}")
-    weights: Array | None = None
-    if tracers is None and df.has_sampler:
-        points = df._sample(n, seed)
-        source = "sampled"
-    else:
-        stars = tracers if tracers is not None else df.tracers
-        if stars is None:
-            raise FitError(f"a distribution fitted by {df.estimator} and loaded from a file knows no stars; pass tracers=")
-        stars = stars.within(df.volume)
-        rows = np.sort(np.random.default_rng(seed).permutation(len(stars))[:n])
-        points = stars.phase_space[rows]
-        weights = None if stars.weights is None else np.asarray(stars.weights, dtype=np.float64)[rows]
-        source = "stars"
-    log_density, score = np.empty(len(points)), np.empty((len(points), 6))
-    for start in range(0, len(points), ROWS):
-        part = slice(start, start + ROWS)
-        log_density[part], score[part] = df.evaluate(points[part])
-        if progress is not None:
-            progress("gradients", min(start + ROWS, len(points)), len(points), {})
-    if not (np.isfinite(log_density).all() and np.isfinite(score).all()):
-        raise FitError("some gradients are not finite; the distribution was evaluated where it is not defined")
-    meta = {"source": source, "estimator": df.estimator, "seed": seed, "n": len(points), "n_stars": df.n_stars}
-    sample = GradientSample(points, log_density, score, volume=df.volume, weights=weights, meta=meta)
+    source = point_source(df, n, seed, tracers)
+    meta = {"source": source.name, "estimator": df.estimator, "seed": seed, "n": source.n, "n_stars": df.n_stars}
     if path is not None:
-        sample.save(path)
-    return sample
+        stream(df, source, Path(path), seed=seed, meta=meta, progress=progress)
+        return GradientSample.load(path)
+    rows = np.concatenate(list(blocks(df, source, 0, progress)))
+    weights = rows[:, 13] if source.weighted else None
+    parts = (np.ascontiguousarray(rows[:, columns]) for columns in (slice(0, 6), 6, slice(7, 13)))
+    return GradientSample(*parts, volume=df.volume, weights=weights, meta=meta)

@@ -46,6 +46,8 @@ class LikelihoodSettings:
         lambda_K and lambda_J.
     whiten : bool
         Physical whitening; False is the paper's base Gaussian with the data's mean and variance.
+    pad : bool
+        Train on the stars beyond the volume too, thinned smoothly, see `padding` (appendix B); False ends at a hard edge.
     """
 
     estimator: str = "likelihood"
@@ -74,6 +76,7 @@ class LikelihoodSettings:
     kinetic: float = 5e-4
     jacobian: float = 5e-4
     whiten: bool = False
+    pad: bool = True
 
     def __post_init__(self) -> None:
         if self.trace not in ("exact", "hutchinson"):

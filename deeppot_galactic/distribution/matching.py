@@ -11,7 +11,7 @@ Gaussian (t = 1). Draws are independent: pairing stars and draws by optimal tran
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -39,6 +39,11 @@ class MatchingSettings:
         Fields in the chain; matching trains one.
     whiten : bool
         Physical whitening; False takes the plain mean and variance of each dimension.
+    pad : bool
+        Train on the stars beyond the volume too, thinned smoothly, see `padding`; False ends at a hard edge.
+    finetune_steps, finetune_batch, finetune_rate
+        Updates by maximum likelihood after the matching (see `likelihood`; fixed steps, exact trace, no regularisation), their batch
+        and rate. The result is kept only where it raises the likelihood of the stars held out.
     """
 
     estimator: str = "flow-matching"
@@ -57,11 +62,21 @@ class MatchingSettings:
     solver_steps: int = 4
     chain: int = 1
     whiten: bool = True
+    pad: bool = True
+    finetune_steps: int = 0
+    finetune_batch: int = 512
+    finetune_rate: float = 2e-4
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""
         shared = {f.name for f in fields(TrainingSettings)}
         return TrainingSettings(**{k: v for k, v in asdict(self).items() if k in shared})
+
+    def finetuning(self) -> TrainingSettings:
+        """The loop of the fine-tuning."""
+        steps = self.finetune_steps
+        often = max(1, min(self.validate_every, steps // 4))
+        return replace(self.training(), steps=steps, rate=self.finetune_rate, warmup=max(1, steps // 20), validate_every=often)
 
 
 def matching_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.ensemble import fit_ensemble
+from deeppot_galactic.distribution.executors import executor_class, open_executor
 from deeppot_galactic.errors import ConfigError
 
 from .conftest import disc_stars
@@ -48,6 +49,29 @@ def test_any_executor_gives_the_same(ensemble):
         other = fit_ensemble(Tracers(disc_stars(3000)), VOLUME, members=3, seed=5, executor=executor, **TINY)
     x = ensemble.tracers.phase_space[:100]
     assert np.allclose(other.evaluate(x)[1], ensemble.evaluate(x)[1], rtol=1e-4, atol=1e-5)
+
+
+def test_processes(tmp_path):
+    """Members trained in processes of their own, from a configuration's name, with checkpoints."""
+    options = TINY | {"steps": 5}
+    with open_executor("processes", 2) as executor:
+        df = fit_ensemble(
+            Tracers(disc_stars(1000)), VOLUME, members=2, executor=executor, checkpoint=tmp_path / "fit.safetensors", **options
+        )
+    x = df.tracers.phase_space[:50]
+    other = fit_ensemble(Tracers(disc_stars(1000)), VOLUME, members=2, **options)
+    assert np.allclose(df.evaluate(x)[1], other.evaluate(x)[1], rtol=1e-4, atol=1e-5)
+    assert len(list(tmp_path.glob("fit.member*.safetensors"))) == 2
+
+
+def test_executors_by_name():
+    assert executor_class("serial") is None
+    assert executor_class("concurrent.futures:ThreadPoolExecutor") is ThreadPoolExecutor
+    with open_executor("concurrent.futures:ThreadPoolExecutor", 1) as executor:
+        assert executor.submit(lambda: 3).result() == 3
+    for name, message in (("no_such_module:Pool", "cannot be found"), ("os:nothing", "cannot be found"), ("pathlib:Path", "not a class")):
+        with pytest.raises(ConfigError, match=message):
+            executor_class(name)
 
 
 def test_one_member_is_no_ensemble():

@@ -212,6 +212,37 @@ def test_value_does_not_depend_on_batch_mates(matched):
     assert df.evaluate(x)[0][0] == pytest.approx(alone[0], abs=2e-5)
 
 
+def test_fine_tuning_raises_the_likelihood(bar, tmp_path):
+    _, tracers, volume, _ = bar
+    stars = Tracers(tracers.phase_space[:3000])
+    options = {
+        "preset": "flow-matching",
+        "steps": 60,
+        "batch": 256,
+        "width": 16,
+        "depth": 1,
+        "solver_steps": 2,
+        "whiten": False,
+        "warmup": 5,
+    }
+    plain = fit_distribution(stars, volume, **options)
+    tuned = fit_distribution(
+        stars, volume, finetune_steps=60, finetune_rate=5e-3, finetune_batch=256, checkpoint=tmp_path / "fit.safetensors", **options
+    )
+    report = tuned.meta["finetuning"]
+    assert report["kept"]
+    assert report["after"] < report["before"] - 0.02
+    x = tuned.tracers.phase_space
+    assert tuned.evaluate(x)[0].mean() > plain.evaluate(x)[0].mean() + 0.01
+    again = fit_distribution(
+        stars, volume, finetune_steps=60, finetune_rate=5e-3, finetune_batch=256, checkpoint=tmp_path / "fit.safetensors", **options
+    )
+    assert np.array_equal(again.evaluate(x)[1], tuned.evaluate(x)[1])  # from the finished checkpoints
+    spoiled = fit_distribution(stars, volume, finetune_steps=20, finetune_rate=100.0, **options)
+    assert not spoiled.meta["finetuning"]["kept"]
+    assert np.array_equal(spoiled.evaluate(x)[1], plain.evaluate(x)[1])
+
+
 def test_likelihood_training_learns_and_stops(bar):
     mock, tracers, volume, _ = bar
     stars = Tracers(tracers.phase_space[:3000])
