@@ -10,7 +10,7 @@ from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Ball, Cylinder
 from deeppot_galactic.distribution.fit import PRESETS, choose_whitening, fit_distribution
 from deeppot_galactic.distribution.training_volume import training_volume
-from deeppot_galactic.errors import ConfigError, FitError, VolumeError
+from deeppot_galactic.errors import ConfigError, DeepPotWarning, FitError, VolumeError
 
 from .conftest import disc_stars
 
@@ -51,7 +51,7 @@ def test_unknown_names_get_a_suggestion():
 
 
 def test_diverging_training_is_an_error():
-    with pytest.raises(FitError):
+    with pytest.warns(DeepPotWarning, match="diverged"), pytest.raises(FitError):
         fit_distribution(Tracers(disc_stars(2000)), VOLUME, preset="quick", rate=1e30, clip=1e38, warmup=0, steps=100, batch=64, width=8)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from deeppot_galactic.catalogue.tracers import Tracers
+from deeppot_galactic.distribution import flow_fit
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.distribution.flow import ContinuousFlow
@@ -17,6 +18,7 @@ from deeppot_galactic.distribution.likelihood import LikelihoodSettings, likelih
 from deeppot_galactic.distribution.matching import matching_loss
 from deeppot_galactic.distribution.vector_field import VectorField
 from deeppot_galactic.errors import ConfigError
+from deeppot_galactic.training import History, train
 
 
 def random_flow(shape: str = "residual", chain: int = 1, steps: int = 4, amplitude: float = 0.3) -> ContinuousFlow:
@@ -212,7 +214,7 @@ def test_value_does_not_depend_on_batch_mates(matched):
     assert df.evaluate(x)[0][0] == pytest.approx(alone[0], abs=2e-5)
 
 
-def test_fine_tuning_raises_the_likelihood(bar, tmp_path):
+def test_fine_tuning_raises_the_likelihood(bar, tmp_path, monkeypatch):
     _, tracers, volume, _ = bar
     stars = Tracers(tracers.phase_space[:3000])
     options = {
@@ -238,7 +240,16 @@ def test_fine_tuning_raises_the_likelihood(bar, tmp_path):
         stars, volume, finetune_steps=60, finetune_rate=5e-3, finetune_batch=256, checkpoint=tmp_path / "fit.safetensors", **options
     )
     assert np.array_equal(again.evaluate(x)[1], tuned.evaluate(x)[1])  # from the finished checkpoints
-    spoiled = fit_distribution(stars, volume, finetune_steps=20, finetune_rate=100.0, **options)
+
+    def spoil(flow, *args, stage, **kwargs):
+        if stage != "fine-tuning":
+            return train(flow, *args, stage=stage, **kwargs)
+        with torch.no_grad():
+            flow.fields[0].weights[-1].mul_(-3.0)
+        return History()
+
+    monkeypatch.setattr(flow_fit, "train", spoil)
+    spoiled = fit_distribution(stars, volume, finetune_steps=20, **options)
     assert not spoiled.meta["finetuning"]["kept"]
     assert np.array_equal(spoiled.evaluate(x)[1], plain.evaluate(x)[1])
 
