@@ -209,6 +209,18 @@ def read_model(path: str | Path, kind: str | None = None) -> tuple[dict[str, NDA
     return tensors, header
 
 
+@contextmanager
+def rebuilding(path: str | Path) -> Iterator[None]:
+    """Turn whatever a description that fits its digest but not this package raises into one `StoreError`."""
+    try:
+        with np.errstate(all="ignore"):
+            yield
+    except StoreError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise StoreError(f"{path} is incomplete or damaged: {type(error).__name__} {_one_line(error)}") from None
+
+
 def _read_bytes(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size

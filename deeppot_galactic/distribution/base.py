@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..errors import FitError, StoreError
-from ..store import read_model, write_model
+from ..store import read_model, rebuilding, write_model
 from ..training import History
 from ..units import LENGTH, VELOCITY, vectors
 
@@ -33,6 +33,8 @@ Array = NDArray[np.float64]
 KIND = "distribution"
 ROWS = 16384
 """Stars evaluated at once."""
+MOST_STEPS = 10_000
+"""Solver steps accepted from a file."""
 
 
 class Distribution(ABC):
@@ -183,10 +185,12 @@ class Distribution(ABC):
             When the file is missing, damaged, too new, or no distribution.
         """
         tensors, header = read_model(path, KIND)
-        try:
-            return rebuild(tensors, header)
-        except (KeyError, TypeError, RuntimeError) as error:
-            raise StoreError(f"{path} is incomplete: {type(error).__name__} {error}") from None
+        with rebuilding(path):
+            df = rebuild(tensors, header)
+            somewhere = np.append(np.asarray(df.volume.center, dtype=np.float64) + 0.1, [1.0, 2.0, 3.0])
+            if not all(np.isfinite(values).all() for values in df.evaluate(somewhere)):
+                raise StoreError(f"{path} is damaged: ln f is not finite in the volume")
+            return df
 
 
 def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distribution:
@@ -194,6 +198,7 @@ def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distrib
     from ..catalogue.volumes import Volume
     from .estimators import estimator_class
 
+    _check_sizes(tensors, header["state"])
     common = {
         "volume": Volume.from_dict(header["volume"]),
         "n_stars": float(header["n_stars"]),
@@ -201,6 +206,23 @@ def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distrib
         "meta": header["meta"],
     }
     return estimator_class(header["estimator"])._from_state(tensors, header["state"], common)
+
+
+def _check_sizes(tensors: dict[str, NDArray[Any]], state: Any) -> None:
+    """Refuse network sizes that the stored arrays do not have, before anything of that size is made (`StoreError`)."""
+    if not isinstance(state, dict):
+        raise StoreError("the description of the estimator is not a mapping")
+    sizes = {size for array in tensors.values() for size in array.shape}
+    for part in (state, state.get("flow")):
+        if isinstance(part, dict):
+            width, layers = part.get("width", 0), [part.get(name, 1) for name in ("depth", "chain")]
+            steps = part.get("steps", 1)
+            if not isinstance(steps, int) or not 0 < steps <= MOST_STEPS:
+                raise StoreError(f"the description speaks of {str(steps)[:20]} solver steps, expected 1 to {MOST_STEPS}")
+            if "width" in part and (not isinstance(width, int) or width not in sizes):
+                raise StoreError(f"the description speaks of a network of width {str(width)[:20]}, which is not stored")
+            if not all(isinstance(number, int) and 0 < number <= len(tensors) for number in layers):
+                raise StoreError("the description speaks of more layers than are stored")
 
 
 def _phase_space(pos: Quantity, vel: Quantity) -> Array:

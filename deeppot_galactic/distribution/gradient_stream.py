@@ -20,19 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import FitError, StoreError
-from ..store import atomic_path, jsonable, read_json, write_json
+from ..store import jsonable, read_json, write_json
 from .base import Distribution
+from .gradient_file import write_hdf5
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
-    from ..catalogue.volumes import Volume
     from ..training import Progress
 
 Array = NDArray[np.float64]
-FORMAT = "deeppot-gradients 1"
 BLOCK = 16384
 """Points of a block."""
-UNITS = "points: kpc, km/s; log_density: ln(kpc^-3 (km/s)^-3); score: 1/kpc, s/km"
 
 
 @dataclass(frozen=True)
@@ -159,21 +157,3 @@ def _identity(df: Distribution, source: PointSource, seed: int) -> str:
     for name in sorted(tensors):
         digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
     return digest.hexdigest()
-
-
-def write_hdf5(path: Path, table: NDArray[np.float64], volume: Volume, meta: dict[str, Any]) -> None:
-    """Write rows as `blocks` gives them to one HDF5 file, atomically and block by block (`StoreError` when refused)."""
-    import h5py
-
-    parts = {"points": slice(0, 6), "log_density": 6, "score": slice(7, 13)} | ({"weights": 13} if table.shape[1] > 13 else {})
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["format"] = FORMAT
-        file.attrs["volume"] = json.dumps(volume.to_dict())
-        file.attrs["meta"] = json.dumps(jsonable(meta))
-        file.attrs["units"] = UNITS
-        for name, columns in parts.items():
-            shape = (len(table), 6) if isinstance(columns, slice) else (len(table),)
-            chunk = (min(len(table), BLOCK), *shape[1:])
-            data = file.create_dataset(name, shape=shape, dtype="f8", chunks=chunk, fletcher32=True)
-            for start in range(0, len(table), BLOCK):
-                data[start : start + BLOCK] = table[start : start + BLOCK, columns]

@@ -1,21 +1,22 @@
 """Points drawn from f with ln f and its gradients: what the potential is fitted to.
 
 An estimator with a sampler gives new points; the others give a draw of the stars themselves (without replacement), which are a sample
-of f already. Files are HDF5 with one row per point and the description as JSON in the attributes.
+of f already. Files are HDF5 with one row per point and the description as JSON in the attributes, see `gradient_file`.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FitError, StoreError
+from ..errors import FitError
+from ..store import rebuilding
 from .base import Distribution
-from .gradient_stream import FORMAT, blocks, point_source, stream, write_hdf5
+from .gradient_file import read_hdf5, write_hdf5
+from .gradient_stream import blocks, point_source, stream
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -76,31 +77,18 @@ class GradientSample:
 
     @classmethod
     def load(cls, path: str | Path) -> GradientSample:
-        """Read what `save` wrote.
+        """Read what `save` wrote, see `gradient_file`.
 
         Raises
         ------
         StoreError
-            When the file is missing, damaged or of another format.
+            If the file is missing, damaged, too new or not a gradient file.
         """
-        import h5py
-
         from ..catalogue.volumes import Volume
 
-        path = Path(path)
-        if not path.is_file():
-            raise StoreError(f"no gradients at {path}")
-        try:
-            with h5py.File(path, "r") as file:
-                if file.attrs.get("format") != FORMAT:
-                    raise StoreError(f"{path} is not a gradient file of this version ({FORMAT})")
-                arrays = {name: np.asarray(file[name], dtype=np.float64) for name in ("points", "log_density", "score")}
-                weights = np.asarray(file["weights"], dtype=np.float64) if "weights" in file else None
-                volume = Volume.from_dict(json.loads(str(file.attrs["volume"])))
-                meta = json.loads(str(file.attrs["meta"]))
-        except (OSError, KeyError, json.JSONDecodeError) as error:
-            raise StoreError(f"{path} is damaged: {' '.join(str(error).split())}") from None
-        return cls(arrays["points"], arrays["log_density"], arrays["score"], volume=volume, weights=weights, meta=meta)
+        arrays, volume, meta = read_hdf5(path)
+        with rebuilding(path):
+            return cls(**arrays, volume=Volume.from_dict(volume), meta=meta)
 
 
 def draw_gradients(

@@ -310,4 +310,12 @@ class LinearPotential:
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> LinearPotential:
         base = None if header["base"] is None else from_list(header["base"])
-        return cls(base, basis_from_dict(header["basis"]), arrays["coefficients"])
+        coefficients = np.asarray(arrays["coefficients"], dtype=float)
+        for name, value in dict(header["basis"]).items():
+            # a basis of degree n, or of n functions in one direction, has at least n: checked before anything of that size is made
+            if isinstance(value, int | float) and (name.startswith("n_") or name == "degree") and not 0 <= value <= coefficients.size:
+                raise ValueError(f"{name} = {value} does not fit {coefficients.size} coefficients")
+        basis = basis_from_dict(header["basis"])
+        if coefficients.shape != (basis.size,):
+            raise ValueError(f"coefficients of shape {coefficients.shape} do not fit a basis of {basis.size}")
+        return cls(base, basis, coefficients)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..catalogue.volumes import Volume
 from ..errors import StoreError
-from ..store import read_model, write_model
+from ..store import read_model, rebuilding, write_model
 from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY, vectors
 from .analytic import InnerPotential
 from .basis import LinearPotential
@@ -180,7 +180,7 @@ class PotentialModel:
         if path.is_dir():
             path = path / "model.safetensors"
         tensors, header = read_model(path, KIND)
-        try:
+        with rebuilding(path):
             inner_header = dict(header["inner"])
             kind = inner_header.pop("type")
             if kind not in _INNER:
@@ -188,7 +188,7 @@ class PotentialModel:
             inner = _INNER[kind].from_arrays(_with_prefix(tensors, "inner/"), inner_header)
             volume = Volume.from_dict(header["volume"])
             errors = np.array([np.nan if e is None else e for e in header["omega_error"]])
-            return cls(
+            model = cls(
                 inner,
                 volume,
                 RotatingFrame.from_dict(header["frame"]),
@@ -197,8 +197,10 @@ class PotentialModel:
                 meta=header["meta"],
                 global_potential=GlobalPotential.from_arrays(inner, volume, _with_prefix(tensors, "global/")),
             )
-        except (KeyError, TypeError, IndexError) as error:
-            raise StoreError(f"{path} is incomplete or damaged: {type(error).__name__} {error}") from None
+            somewhere = np.asarray(volume.center, dtype=float)[None] + 0.1
+            if not np.isfinite(np.append(inner.evaluate(somewhere, 1)[1], model.global_potential.gradient(somewhere))).all():
+                raise StoreError(f"{path} is damaged: the force is not finite in the volume")
+            return model
 
     def __repr__(self) -> str:
         omega, error = self.frame.omega_vector[2], self._omega_error[2]

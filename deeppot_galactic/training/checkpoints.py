@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import StoreError
-from ..store import read_model, write_model
+from ..store import read_model, rebuilding, write_model
 
 KIND = "checkpoint"
 
@@ -72,21 +72,22 @@ def load_checkpoint(
     groups: dict[str, dict[str, Tensor]] = {}
     moments: dict[int, dict[str, Tensor]] = {}
     device = next(model.parameters()).device
-    for name, array in tensors.items():
-        value = torch.from_numpy(np.array(array))
-        group, _, rest = name.partition("/")
-        if group == "generator":
-            generator.set_state(value)
-        elif group == "optimiser":
-            index, _, key = rest.partition("/")
-            moments.setdefault(int(index), {})[key] = value
-        else:
-            groups.setdefault(group, {})[rest] = value.to(device)
-    try:
-        model.load_state_dict(groups.pop("model"))
-    except (KeyError, RuntimeError):
-        raise StoreError(f"{path} is the checkpoint of a model of another shape; delete it or use the settings it was made with") from None
-    described = optimiser.state_dict()
-    described["state"] = moments
-    optimiser.load_state_dict(described)
+    with rebuilding(path):
+        for name, array in tensors.items():
+            value = torch.from_numpy(np.array(array))
+            group, _, rest = name.partition("/")
+            if group == "generator":
+                generator.set_state(value)
+            elif group == "optimiser":
+                index, _, key = rest.partition("/")
+                moments.setdefault(int(index), {})[key] = value
+            else:
+                groups.setdefault(group, {})[rest] = value.to(device)
+        try:
+            model.load_state_dict(groups.pop("model"))
+        except (KeyError, RuntimeError):
+            raise StoreError(f"{path} is the checkpoint of another model; delete it or use the settings it was made with") from None
+        described = optimiser.state_dict()
+        described["state"] = moments
+        optimiser.load_state_dict(described)
     return groups, state

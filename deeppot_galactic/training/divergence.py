@@ -72,9 +72,13 @@ class DivergenceWatch:
         run.restore(_copied(self._good))
         run.schedule.reduction = factor
         run.history.restarts = [*restarts, {"at": at, "back_to": run.step, "rate_factor": factor, "reason": reason}]
-        text = f"{self.stage} diverged at step {at} ({reason}); it goes on from step {run.step} with the rate times {factor:g}"
-        warnings.warn(DeepPotWarning(text), stacklevel=3)
+        self.tell(run.history.restarts[-1])
         return True
+
+    def tell(self, restart: dict[str, Any]) -> None:
+        """Warn of a return, when it happens, and again when a training that had one is resumed from its checkpoint."""
+        text = f"{self.stage} diverged at step {restart['at']} ({restart['reason']}); it goes on from step {restart['back_to']}"
+        warnings.warn(DeepPotWarning(f"{text} with the rate times {restart['rate_factor']:g}"), stacklevel=3)
 
     def good_average(self) -> tuple[dict[str, Tensor], int]:
         """The average weights of the last good state, and its step (0: the start)."""

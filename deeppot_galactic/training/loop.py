@@ -89,6 +89,8 @@ def train(
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and group.agree(float(path.exists())):
         run.load(path)
+        for restart in run.history.restarts:
+            watch.tell(restart)
     shared_loss = group.wrap(model, loss_fn)
     shared_validate = None if validate is None else _told_by_the_first(validate, group)
     outcome = run.history.outcome
