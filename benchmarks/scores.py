@@ -18,6 +18,7 @@ import os
 import platform
 import resource
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ import torch
 from measures import radial_forces, robust_slope, rotation_terms, score_errors, worst
 
 from deeppot_galactic.catalogue import Ball, Cylinder, Tracers, Volume
+from deeppot_galactic.distribution import gradient_stream
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
 from deeppot_galactic.mocks import AnalyticDistribution, BarredPotential, ErgodicBar, GaussianBar, Plummer, StaeckelDisc
@@ -179,29 +181,51 @@ def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def throughput(options: argparse.Namespace) -> dict[str, Any]:
-    """Wall time of 2^21 scores by the default estimator."""
+    """Wall time of 2^21 scores by the default estimator, and of as many draws, kept inside the volume, and their scores by a flow."""
     case = cases()["disc"]
-    df, _ = _timed_fit(case.mock.tracers(20_000, seed=0), case.volume, options.preset, 0, 20)
+    stars = case.mock.tracers(20_000, seed=0)
+    df, _ = _timed_fit(stars, case.volume, options.preset, 0, 20)
     n = 2**16 if options.small else 2**21
     x = case.mock.sample(n, np.random.default_rng(0))
     start = time.perf_counter()
     df.evaluate(x)
     wall = time.perf_counter() - start
-    return {"part": "throughput", "n": n, "wall_s": wall, "wall_s_of_2^21": wall * 2**21 / n, "target_s": 300}
+    flow, _ = _timed_fit(stars, case.volume, "flow-matching", 0, 100)
+    m = n // 64
+    start = time.perf_counter()
+    pos, _ = flow.sample(n // 8)
+    drawn = time.perf_counter() - start
+    start = time.perf_counter()
+    flow.evaluate(x[:m])
+    flow_wall = time.perf_counter() - start
+    facts = {"flow_draws_s_of_2^21": drawn * 2**21 / len(pos), "flow_scores_s_of_2^21": flow_wall * 2**21 / m}
+    return {"part": "throughput", "n": n, "wall_s": wall, "wall_s_of_2^21": wall * 2**21 / n, "target_s": 300, **facts}
 
 
-def _one_size(n: int, preset: str, steps: int, threads: int) -> dict[str, float]:
-    """Fit and evaluate n stars in a fresh process; its wall times and peak memory."""
+def _write_stars(n: int, path: Path) -> None:
+    """n stars of the disc in a file, a million at a time."""
+    from numpy.lib.format import open_memmap
+
+    file = open_memmap(path, mode="w+", dtype=np.float64, shape=(n, 6))
+    mock = cases()["disc"].mock
+    for start in range(0, n, 10**6):
+        file[start : start + 10**6] = mock.sample(min(10**6, n - start), np.random.default_rng([0, start]))
+    file.flush()
+
+
+def _one_size(path: Path, preset: str, steps: int, threads: int) -> dict[str, float]:
+    """Fit the stars of a mapped file and write as many gradients, in a fresh process; its wall times and peak memory."""
     torch.set_num_threads(threads)
     case = cases()["disc"]
     before = _peak_mb()
-    stars = case.mock.tracers(n, seed=0)
-    drawn = _peak_mb()
+    stars = Tracers.mapped(path)
     df, fit = _timed_fit(stars, case.volume, preset, 0, steps)
+    fitted = _peak_mb()
     start = time.perf_counter()
-    df.evaluate(stars.phase_space)
-    facts = {"stars": n, "fit_s": fit, "scores_s": time.perf_counter() - start, "bare_mb": before, "with_stars_mb": drawn}
-    return {**facts, "peak_mb": _peak_mb(), "array_mb": n * 48 / 2**20}
+    source = gradient_stream.point_source(df, len(stars), 0, stars)
+    gradient_stream.stream(df, source, path.with_suffix(".h5"), seed=0, meta={}, progress=None)
+    facts = {"stars": len(stars), "fit_s": fit, "gradients_s": time.perf_counter() - start, "gradients": source.n}
+    return {**facts, "bare_mb": before, "fit_mb": fitted, "peak_mb": _peak_mb(), "file_mb": len(stars) * 48 / 2**20}
 
 
 def _peak_mb() -> float:
@@ -213,12 +237,17 @@ def _peak_mb() -> float:
 
 
 def scaling(options: argparse.Namespace) -> dict[str, Any]:
-    """Cost and memory against the number of stars, with a fixed number of training steps."""
+    """Cost and memory against the number of stars, memory-mapped, with a fixed number of training steps and a gradient at every star."""
     sizes = (10_000, 30_000) if options.small else options.sizes
     rows = []
     for n in sizes:
-        with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as pool:  # a fresh process each: honest peak memory
-            rows.append(pool.submit(_one_size, n, options.preset, 50, options.threads).result())
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool,
+        ):
+            path = Path(folder) / "stars.npy"
+            pool.submit(_write_stars, n, path).result()
+            rows.append(pool.submit(_one_size, path, options.preset, 50, options.threads).result())
     return {"part": "scaling", "steps": 50, "sizes": rows}
 
 

@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     from .selection import SelectionFunction
 
 Array = NDArray[np.float64]
+CHUNK = 2**18
+"""Rows of a mapped file looked at together."""
 
 
 def read_tracers(path: str | Path, **options: Any) -> Tracers:
     """Read stars from a file: FITS, ECSV, CSV, VOTable, Parquet or HDF5 table, or ``.npz`` with ``pos`` and ``vel`` [kpc, km/s].
+
+    A ``.npy`` file is not read but mapped, see `Tracers.mapped`.
 
     Parameters
     ----------
@@ -58,6 +62,10 @@ def read_tracers(path: str | Path, **options: Any) -> Tracers:
     from .gaia import build_tracers
     from .reading import open_source
 
+    if Path(path).suffix == ".npy":
+        if options:
+            raise CatalogueError(f"{path}: a mapped file takes no options, found {', '.join(options)}")
+        return Tracers.mapped(path)
     settings = CatalogueSettings.make(options)
     with open_source(path, format=settings.format, table=settings.table) as source:
         try:
@@ -73,7 +81,7 @@ class Tracers:
     Parameters
     ----------
     phase_space : array, shape (N, 6)
-        (x, y, z, vx, vy, vz) [kpc, km/s]; finite.
+        (x, y, z, vx, vy, vz) [kpc, km/s]; finite. A `numpy.memmap` is kept as it is, see `mapped`; anything else is copied.
     frame : Galactocentric, optional
         The frame they live in, if they come from the sky.
     weights : array, shape (N,), optional
@@ -99,14 +107,15 @@ class Tracers:
         ids: NDArray[np.int64] | None = None,
         meta: dict[str, Any] | None = None,
     ) -> None:
-        rows = np.array(phase_space, dtype=np.float64)
+        mapped = isinstance(phase_space, np.memmap)
+        rows = phase_space if mapped else np.array(phase_space, dtype=np.float64)
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise CatalogueError(f"phase space must have shape (N, 6), found {rows.shape}")
-        bad = np.count_nonzero(~np.isfinite(rows).all(axis=1))
+        bad = sum(int((~np.isfinite(rows[k : k + CHUNK]).all(axis=1)).sum()) for k in range(0, len(rows), CHUNK))
         if bad:
             raise CatalogueError(f"{bad} of {len(rows)} stars have a coordinate that is not finite; remove them first")
         rows.setflags(write=False)
-        self._rows = rows
+        self._rows: Array = rows
         self.frame = frame
         self.weights = checked_weights(weights, len(rows))
         self._covariance = checked_covariance(covariance, len(rows))
@@ -117,6 +126,30 @@ class Tracers:
         self.observations = observations
         self.ids = ids
         self.meta = {} if meta is None else dict(meta)
+
+    @classmethod
+    def mapped(cls, path: str | Path, *, weights: ArrayLike | None = None) -> Tracers:
+        """Tracers that stay in a ``.npy`` file of shape (N, 6), x y z vx vy vz in kpc and km/s: for more stars than fit in memory.
+
+        Parameters
+        ----------
+        path : str or Path
+            Written by `numpy.save`, of float32 or float64.
+        weights : array, shape (N,), optional
+
+        Raises
+        ------
+        CatalogueError
+            If the file is missing, is no such array, or holds numbers that are not finite.
+        """
+        try:
+            rows = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise CatalogueError(f"{path} cannot be mapped: {' '.join(str(error).split())[:120]}") from None
+        if not isinstance(rows, np.memmap) or rows.dtype.kind != "f":
+            raise CatalogueError(f"{path} must hold one array of float32 or float64, found {getattr(rows, 'dtype', type(rows).__name__)}")
+        meta = {"source": Path(path).name, "kind": "phase space", "n_read": len(rows), "n_complete": len(rows), "cuts": [], "notes": []}
+        return cls(rows, weights=weights, meta=meta)
 
     @classmethod
     def from_table(cls, table: Any, **options: Any) -> Tracers:

@@ -55,6 +55,7 @@ class Distribution(ABC):
     """
 
     estimator: str
+    log_scale: float
 
     def __init__(
         self, *, volume: Volume, n_stars: float, history: History, tracers: Tracers | None = None, meta: dict[str, Any] | None = None
@@ -88,6 +89,13 @@ class Distribution(ABC):
             f"a distribution fitted by {self.estimator} has no sampler; draw_gradients draws the stars themselves, "
             "or fit with preset 'flow-matching'"
         )
+
+    def rescale(self, n_stars: float) -> None:
+        """Let f integrate to another number of stars, when the fit has seen a part of them."""
+        if not hasattr(self, "log_scale"):
+            raise FitError(f"a distribution made by {self.estimator} has no scale of its own")
+        self.log_scale += float(np.log(n_stars / self.n_stars))  # type: ignore[has-type]
+        self.n_stars = n_stars
 
     def evaluate(self, x: ArrayLike) -> tuple[Array, Array]:
         """ln f and its gradient at array level.

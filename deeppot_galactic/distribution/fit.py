@@ -23,6 +23,7 @@ from .padding import Padding, padded_stars
 from .score_matching import ScoreMatchingSettings, fit_score_matching
 from .sphere_whitening import SphereWhitening
 from .stitching import fit_stitched
+from .thinning import CHUNK, most_stars, thinned
 from .training_volume import training_volume
 from .whitening import AffineWhitening, Whitening, check_scale
 
@@ -186,7 +187,9 @@ def fit_distribution(
     fit = partial(_fit_one, tracers=tracers, settings=settings, validation_fraction=validation_fraction, device=device, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
     if isinstance(volume, Cylinder) and volume.shells is not None and len(volume.shells) > 2:
-        return fit_stitched(fit, volume, tracers.within(volume), seed=seed, checkpoint=path, executor=executor)
+        large = len(tracers) > most_stars(settings, validation_fraction)
+        stars = thinned(tracers, volume, CHUNK, seed)[0] if large else tracers
+        return fit_stitched(fit, volume, stars.within(volume), seed=seed, checkpoint=path, executor=executor)
     return fit((volume, seed, path))
 
 
@@ -201,6 +204,10 @@ def _fit_one(
 ) -> Distribution:
     """The fit of one volume, or of one shell: ``job`` is the volume, the seed and the checkpoint."""
     volume, seed, checkpoint = job
+    most = most_stars(settings, validation_fraction)
+    everything, n_stars = tracers, None
+    if len(tracers) > most:
+        tracers, n_stars = thinned(tracers, volume, most, seed)
     inside = tracers.within(volume)
     _check(inside.phase_space, volume)
     weights = None if tracers.weights is None else np.asarray(tracers.weights, dtype=np.float64)
@@ -227,4 +234,8 @@ def _fit_one(
         checkpoint=checkpoint,
     )
     df.tracers = inside
+    if n_stars is not None:
+        df.meta["thinned_to"] = len(tracers)
+        df.rescale(n_stars)
+        df.tracers = everything
     return df
