@@ -92,6 +92,15 @@ class DiscBasis:
         self.terms = [(m, part) for m in self.harmonics for part in (("cos", "sin") if m else ("cos",))]
         self.size = block * len(self.terms)
         self.order_of = np.repeat([m for m, _ in self.terms], block)  # the harmonic of each function
+        self.radial_of = np.tile(np.repeat(np.arange(self.n_radial), self.n_vertical), len(self.terms))  # and its radial spline
+
+    @property
+    def radii(self) -> Array:
+        """Where the radial splines are centred (Greville abscissae), (n_radial,) in kpc."""
+        knots = np.concatenate([np.zeros(self.degree), np.linspace(0.0, 1.0, self.n_radial - self.degree + 1), np.ones(self.degree)])
+        middle = np.array([knots[k + 1 : k + 1 + self.degree].mean() for k in range(self.n_radial)])
+        reach = (1.0 + (self.r_max / self.r_scale) ** 2) ** 0.25 - 1.0
+        return self.r_scale * np.sqrt((middle * reach + 1.0) ** 4 - 1.0)
 
     def to_dict(self) -> dict[str, Any]:
         return {

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from scipy.optimize import nnls
 
 from ..catalogue.volumes import Cylinder, Volume
@@ -27,15 +27,12 @@ from ..errors import FitError
 from ..units import G
 from .analytic import AnalyticPotential
 from .basis import Basis
-from .moments import WeakEquations
 
 Array = NDArray[np.float64]
 
 DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
-_JITTER = 1e-4
-MIN_EFFECTIVE_STARS = 40.0
 _TYPICAL_SCATTER = 0.4
 MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
 
@@ -45,7 +42,8 @@ class Quadratic:
     """chi^2(theta) = theta^T hessian theta + 2 theta^T slope + constant, theta = (Omega, c).
 
     ``noise`` and ``drag`` have been taken from hessian[0, 0] and slope[0], because the column of Omega is noisy (see `moments`);
-    ``noise_error`` is the standard deviation of that noise, against which the signal of a pattern is judged.
+    ``noise_error`` is the standard deviation of that noise, against which the signal of a pattern is judged; ``log_norm`` is the
+    logarithm of the likelihood's normalisation.
     """
 
     hessian: Array
@@ -55,40 +53,18 @@ class Quadratic:
     noise: float = 0.0
     drag: float = 0.0
     noise_error: float = 0.0
+    log_norm: float = 0.0
 
     @classmethod
     def from_rows(cls, rows: Array, offset: Array) -> Quadratic:
         return cls(rows.T @ rows, rows.T @ offset, float(offset @ offset), len(offset))
-
-    @classmethod
-    def from_weak_form(cls, equations: WeakEquations, base_sums: Array) -> Quadratic:
-        """Whiten the weak-form sums by their covariance; rows that rest on few stars are left out."""
-        kept = equations.effective_stars > MIN_EFFECTIVE_STARS
-        equations, base_sums = equations.subset(kept), base_sums[kept]
-        scale = np.sqrt(np.maximum(np.diag(equations.covariance), 1e-300))
-        correlation = equations.covariance / np.outer(scale, scale)
-        correlation[np.diag_indices_from(correlation)] += _JITTER
-        lower = cholesky(correlation, lower=True)
-        rows = np.concatenate([equations.rotation[:, None], equations.response], axis=1) / scale[:, None]
-        offset = (equations.constant + base_sums) / scale
-        quadratic = cls.from_rows(solve_triangular(lower, rows, lower=True), solve_triangular(lower, offset, lower=True))
-        if equations.rotation_covariance is not None and equations.cross_covariance is not None:
-            inverse = cho_solve((lower, True), np.eye(len(scale))) / np.outer(scale, scale)
-            noise = float(np.sum(inverse * equations.rotation_covariance))
-            drag = float(np.sum(inverse * equations.cross_covariance.T))
-            quadratic.noise, quadratic.drag = noise, drag - noise * equations.omega
-            shares = inverse @ equations.rotation_covariance
-            quadratic.noise_error = float(np.sqrt(2.0 * np.sum(shares * shares.T)))
-            quadratic.hessian[0, 0] -= quadratic.noise
-            quadratic.slope[0] -= quadratic.drag
-        return quadratic
 
     def uncorrected(self) -> Quadratic:
         """The plain sum of squares, without the correction for noise in the column of Omega."""
         hessian, slope = self.hessian.copy(), self.slope.copy()
         hessian[0, 0] += self.noise
         slope[0] += self.drag
-        return Quadratic(hessian, slope, self.constant, self.n_rows)
+        return Quadratic(hessian, slope, self.constant, self.n_rows, log_norm=self.log_norm)
 
     def chi2(self, theta: Array) -> float:
         """Misfit of the rows themselves, without the noise correction."""
@@ -216,7 +192,7 @@ def solve(
     if omega_prior is None:
         information = quadratic.omega_information(prior.matrix / _TYPICAL_SCATTER**2)
         if information < MIN_SIGNAL * quadratic.noise_error:
-            identified, omega_prior = False, (typical_omega[0], typical_omega[1])
+            identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], 0.5 * abs(typical_omega[0])))
             quadratic = quadratic.uncorrected()
     scatters = DENSITY_SCATTERS if density_scatter is None else (float(density_scatter),)
     candidates = [_optimum(quadratic, prior, tau, omega_prior) for tau in scatters]
@@ -225,7 +201,7 @@ def solve(
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
     if not identified:
         covariance[0, :] = covariance[:, 0] = 0.0
-        covariance[0, 0] = typical_omega[1] ** 2
+        covariance[0, 0] = omega_prior[1] ** 2 if omega_prior is not None else np.inf
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
@@ -254,7 +230,7 @@ def _optimum(
     theta = cho_solve(factor, precision @ target - quadratic.slope)
     log_posterior = 2.0 * np.sum(np.log(np.diag(factor[0])))
     shift = theta - target
-    evidence = -0.5 * (quadratic.chi2(theta) + shift @ precision @ shift + log_posterior - log_prior)
+    evidence = quadratic.log_norm - 0.5 * (quadratic.chi2(theta) + shift @ precision @ shift + log_posterior - log_prior)
     return tau, float(evidence), theta, factor
 
 

@@ -37,16 +37,18 @@ from .basis import BallBasis, Basis, DiscBasis
 
 Array = NDArray[np.float64]
 N_FIELDS = 4
+_STARS_PER_ROW = 60
 _CHUNK = 2048
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 def test_basis(volume: Volume, n_stars: int) -> Basis:
-    """The functions B_j: coarser than the basis of Phi, which a prior regularises; fewer in a ball of few stars."""
+    """The functions B_j: coarser than the basis of Phi, which a prior regularises; in a ball at least 60 stars for every equation."""
     if isinstance(volume, Cylinder):
         return DiscBasis(r_max=volume.r_out, z_max=volume.half_height, n_radial=10, n_vertical=5)
-    return BallBasis(center=volume.center, radius=volume.size, degree=2 if n_stars < 8000 else 3 if n_stars < 30_000 else 4, lowest=0)
+    bases = [BallBasis(center=volume.center, radius=volume.size, degree=degree, lowest=0) for degree in (2, 3, 4, 5, 6)]
+    return max((b for b in bases if _STARS_PER_ROW * N_FIELDS * b.size <= n_stars), key=lambda b: b.size, default=bases[0])
 
 
 test_basis.__test__ = False  # type: ignore[attr-defined]  # not a pytest test
@@ -70,6 +72,10 @@ class WeakEquations:
         Of ``rotation`` (first index) with the rows at the linearisation point.
     effective_stars : (J,) array
         Participation ratio <q^2>^2 / <q^4> of the stars in each row: where few count, the sums are not Gaussian.
+    content : (J,) array
+        Sums of the test functions themselves: what grows where the pattern grows.
+    size : (J,) array
+        (sum |beta| sum |beta| p^2)^(1/2): the scale on which a change of the row with time is to be judged.
     omega : float
         Omega of the linearisation point.
     """
@@ -79,6 +85,8 @@ class WeakEquations:
     response: Array
     covariance: Array
     effective_stars: Array
+    content: Array
+    size: Array
     rotation_covariance: Array | None = None
     cross_covariance: Array | None = None
     omega: float = 0.0
@@ -93,6 +101,8 @@ class WeakEquations:
             self.response[rows],
             self.covariance[square],
             self.effective_stars[rows],
+            self.content[rows],
+            self.size[rows],
             *both,
             omega=self.omega,
         )
@@ -160,6 +170,12 @@ class WeakForm:
         return constant, -np.concatenate([e, outward * e, l_z * e, up * e], axis=1)
 
     @staticmethod
+    def _fields(x: Array, v: Array) -> Array:
+        """p at the stars, (4, n)."""
+        outward = np.sum(x[:, :2] * v[:, :2], axis=1)
+        return np.stack([np.ones(len(x)), outward, x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0], x[:, 2] * v[:, 2]])
+
+    @staticmethod
     def _force_fields(x: Array, gradient: Array) -> Array:
         """(x d_x + y d_y) Phi, d_phi Phi and z d_z Phi; ``gradient`` has the Cartesian axis last."""
         shape = (len(x),) + (1,) * (gradient.ndim - 2)
@@ -170,7 +186,7 @@ class WeakForm:
     def equations(self, potential_basis: Basis, *, progress: Progress | None = None) -> WeakEquations:
         """Sum the linear system over the stars. The covariance starts as the diagonal of the force-free rows."""
         j, k = self.basis.size, potential_basis.size
-        constant, rotation, variance, fourth = (np.zeros(self.n_rows) for _ in range(4))
+        constant, rotation, variance, fourth, content, square_size = (np.zeros(self.n_rows) for _ in range(6))
         response = np.zeros((self.n_rows, k))
         done = 0
         for x, v, weights in self._chunks():
@@ -178,6 +194,9 @@ class WeakForm:
             rows, turning = self._rows(beta, d, e, x, v)
             constant += rows.sum(axis=0)
             rotation += turning.sum(axis=0)
+            p = self._fields(x, v)
+            content += (p @ beta).ravel()
+            square_size += (p**2 @ np.abs(beta)).ravel()
             square = rows**2
             variance += square.sum(axis=0)
             fourth += np.einsum("nj,nj->j", square, square)
@@ -188,7 +207,8 @@ class WeakForm:
             done += len(x)
             if progress is not None:
                 progress("weak form: sums", done, len(self), {})
-        return WeakEquations(constant, rotation, response, np.diag(variance), variance**2 / np.maximum(fourth, 1e-300))
+        size = np.sqrt(np.tile(square_size[:j], N_FIELDS) * square_size)
+        return WeakEquations(constant, rotation, response, np.diag(variance), variance**2 / np.maximum(fourth, 1e-300), content, size)
 
     def residuals(self, omega: float, potential: InnerPotential | None) -> Iterator[tuple[Array, Array]]:
         """Per-star rows (n, 4J) at a given Omega and potential, and their derivatives with respect to Omega, chunk by chunk."""

@@ -38,6 +38,7 @@ from scipy.stats import chi2
 from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
+from .annuli import CHUNK, SIGNIFICANCE, annuli, annulus_sums, bar_annuli
 from .moments import Progress, WeakForm
 from .weak_fit import angular_speeds
 
@@ -47,10 +48,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 MIN_STARS = 500
-_N_ANNULI = 14
-_SIGNIFICANCE = 5.0  # of the m = 2 amplitude in an annulus that counts
-_SAME_PHASE = np.radians(7.0)
-_CHUNK = 65536
 
 
 @dataclass(frozen=True)
@@ -131,58 +128,29 @@ def pattern_speed(
     return result
 
 
-def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
-    """Edges (n, 2) of half-overlapping annuli, narrower inside: equal steps in sqrt(R)."""
-    inner = max(volume.r_in, 0.02 * volume.r_out)
-    edges = np.linspace(np.sqrt(inner), np.sqrt(volume.r_out), n + 2) ** 2
-    return np.stack([edges[:-2], edges[2:]], axis=1)
-
-
-def _annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Any, Any, Array]:
-    """b (n, K, M), v . grad b (n, K, M), complex, and h_k (n, K): annuli K, azimuthal orders M."""
-    x, v = stars[:, :3], stars[:, 3:]
-    radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
-    v_r = (x[:, 0] * v[:, 0] + x[:, 1] * v[:, 1]) / radius
-    turning = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / radius**2
-    g = (1.0 - (x[:, 2] / volume.half_height) ** 2) ** 2
-    slope = -4.0 * x[:, 2] / volume.half_height**2 * (1.0 - (x[:, 2] / volume.half_height) ** 2)
-    if weights is not None:
-        g, slope = g * weights, slope * weights
-    t = np.clip((radius[:, None] - edges[:, 0]) / (edges[:, 1] - edges[:, 0]), 0.0, 1.0)
-    h = np.sin(np.pi * t) ** 2
-    dh = np.pi / (edges[:, 1] - edges[:, 0]) * np.sin(2.0 * np.pi * t)
-    profile = g[:, None] * h
-    moving = g[:, None] * dh * v_r[:, None] + (slope * v[:, 2])[:, None] * h
-    phase = (x[:, 0] - 1j * x[:, 1]) / radius
-    wave = np.stack([phase**m for m in orders], axis=1)
-    spin = np.stack([-1j * m * turning for m in orders], axis=1)
-    b = profile[:, :, None] * wave[:, None, :]
-    return b, moving[:, :, None] * wave[:, None, :] + b * spin[:, None, :], profile
-
-
 def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: int, seed: int, progress: Progress | None) -> PatternSpeed:
     edges, orders = annuli(volume), (2, 4)
     shape = (n_bootstrap + 1, len(edges), len(orders))
     sums_b, sums_d = np.zeros(shape, dtype=complex), np.zeros(shape, dtype=complex)
     total, power = np.zeros(len(edges)), np.zeros((len(edges), len(orders)))
     rng = np.random.default_rng(seed)
-    for start in range(0, len(stars), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        b, d, profile = _annulus_sums(stars[part], volume, edges, orders, None if weights is None else weights[part])
+    for start in range(0, len(stars), CHUNK):
+        part = slice(start, start + CHUNK)
+        b, d, profile = annulus_sums(stars[part], volume, edges, orders, None if weights is None else weights[part])
         draw = np.concatenate([np.ones((1, len(b))), rng.poisson(1.0, (n_bootstrap, len(b)))])
         sums_b += np.tensordot(draw, b, axes=1)
         sums_d += np.tensordot(draw, d, axes=1)
         total += profile.sum(axis=0)
         power += np.sum(np.abs(b) ** 2, axis=0)
         if progress is not None:
-            progress("pattern speed", min(start + _CHUNK, len(stars)), len(stars), {})
+            progress("pattern speed", min(start + CHUNK, len(stars)), len(stars), {})
     rate = sums_d / np.where(sums_b == 0, 1.0, sums_b)
     omega = -rate.imag / np.array(orders)
     error = np.std(omega[1:], axis=0)
     amplitude = np.abs(sums_b[0]) / np.maximum(total[:, None], 1e-300)
     significance = np.abs(sums_b[0]) / np.sqrt(np.maximum(0.5 * power, 1e-300))
     phase = -np.angle(sums_b[0, :, 0]) / 2.0
-    chosen = _bar_annuli(amplitude[:, 0], significance[:, 0], phase)
+    chosen = bar_annuli(amplitude[:, 0], significance[:, 0], phase)
     by_radius = QTable(
         {
             "R_lo": edges[:, 0] * LENGTH,
@@ -197,7 +165,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
         }
     )
     if not chosen.any():
-        return _nothing(stars, by_radius, f"no m = 2 pattern: its amplitude is below {_SIGNIFICANCE:g} sigma in every annulus")
+        return _nothing(stars, by_radius, f"no m = 2 pattern: its amplitude is below {SIGNIFICANCE:g} sigma in every annulus")
     values = omega[:, chosen, 0]
     covariance = _linear_covariance(stars, volume, edges[chosen], weights, sums_b[0, chosen, 0], rate[0, chosen, 0])
     tau2 = _intrinsic_variance(values[0], covariance)
@@ -207,7 +175,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
     statistical = float(max(np.std(values[1:] @ weight), np.sqrt(weight @ covariance @ weight)))
     # Neighbouring annuli overlap by half, so that the scatter averages down with half their number.
     systematic = float(np.sqrt(2.0 * tau2 * np.sum(weight**2)))
-    four = chosen & (significance[:, 1] > _SIGNIFICANCE) & (error[:, 1] < 3.0 * np.max(error[chosen, 0]))
+    four = chosen & (significance[:, 1] > SIGNIFICANCE) & (error[:, 1] < 3.0 * np.max(error[chosen, 0]))
     if four.any():
         w4 = 1.0 / (error[four, 1] ** 2 + tau2)
         offset = float(np.sum(w4 * omega[0, four, 1]) / np.sum(w4)) - value
@@ -231,34 +199,13 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
     )
 
 
-def _bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[np.bool_]:
-    """The run of significant annuli about the most significant strong one in which the phase of m = 2 stays the same."""
-    chosen = np.zeros(len(amplitude), dtype=bool)
-    strong = significance > _SIGNIFICANCE
-    if not strong.any():
-        return chosen
-    peak_amplitude = amplitude[strong].max()
-    candidates = np.flatnonzero(strong & (amplitude > 0.7 * peak_amplitude))
-    peak = candidates[0]  # the innermost strong maximum: outer ones are spirals or rings
-    chosen[peak] = True
-    for step in (-1, 1):
-        k = peak + step
-        while 0 <= k < len(amplitude) and strong[k] and amplitude[k] > 0.3 * peak_amplitude:
-            turn = (phase[k] - phase[peak] + np.pi / 2) % np.pi - np.pi / 2
-            if abs(turn) > _SAME_PHASE:
-                break
-            chosen[k] = True
-            k += step
-    return chosen
-
-
 def _linear_covariance(stars: Array, volume: Cylinder, edges: Array, weights: Array | None, b_sum: Array, rate: Array) -> Array:
     """Covariance (K, K) of Omega in the annuli from the influence of each star: neighbours share stars, and their errors are
     anticorrelated."""
     out = np.zeros((len(edges), len(edges)))
-    for start in range(0, len(stars), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        b, d, _ = _annulus_sums(stars[part], volume, edges, (2,), None if weights is None else weights[part])
+    for start in range(0, len(stars), CHUNK):
+        part = slice(start, start + CHUNK)
+        b, d, _ = annulus_sums(stars[part], volume, edges, (2,), None if weights is None else weights[part])
         influence = -((d[:, :, 0] - rate * b[:, :, 0]) / b_sum).imag / 2.0
         out += influence.T @ influence
     return out
@@ -365,6 +312,6 @@ def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[
     depth = float(np.min([values[0], values[-1]]) - low)
     rows = max(len(d) - 1, 1)
     inflation = max(low / rows, 1.0)
-    if curvature <= 0.0 or depth < _SIGNIFICANCE**2 * inflation:
+    if curvature <= 0.0 or depth < SIGNIFICANCE**2 * inflation:
         return best, np.inf, False
     return best, float(np.sqrt(2.0 * inflation / curvature)), True

@@ -3,13 +3,14 @@
 1. An analytic base (Miyamoto-Nagai disc + NFW halo) is fitted to the axisymmetric weak-form equations of a subset.
 2. The sums over all stars (`moments.WeakForm.equations`) are solved with diagonal weights for a first Omega and Phi.
 3. The covariance of the equations is summed at that solution, and the system solved again (`linear.solve`); once more to converge.
+4. What is not steady (growth, patterns outside the bar, slow change; `evolution`) is integrated out, its scales chosen by the evidence.
 
-The error of Omega joins the posterior width with the scatter of Omega between solutions from parts of the equations.
+The error of Omega joins the posterior width with the disagreement between solutions from parts of the equations.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +21,19 @@ from ..catalogue.volumes import Cylinder, Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import NFW, AnalyticPotential, MiyamotoNagai, Sum
+from .annuli import bar_radii
 from .basis import Basis, DiscBasis, LinearPotential, basis_for
-from .linear import DensityPrior, LinearSolution, Quadratic, solve
+from .evolution import Evolution, Layout, weak_quadratic
+from .linear import DensityPrior, LinearSolution, solve
 from .moments import N_FIELDS, Progress, WeakEquations, WeakForm, test_basis
 
 Array = NDArray[np.float64]
 
 MIN_STARS = 1000
 _BASE_STARS = 40_000
+CHANGES = (0.0, 0.003, 0.006, 0.01, 0.02, 0.04)
+WOBBLES = (0.0, 0.01, 0.02, 0.03, 0.05)
+_WOBBLE = 0.03
 _BASE_WIDTHS = (1.0, 0.7, 0.7, 1.5, 0.7)  # prior widths of ln (M, a, b, M_halo, r_s)
 
 
@@ -106,12 +112,14 @@ def angular_speeds(phase_space: Array) -> tuple[float, float]:
 
 @dataclass
 class WeakFit:
-    """Result of `fit_weak`: the potential, the solution with its covariance, and the equations it came from."""
+    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, and the radii of the bar."""
 
     potential: LinearPotential
     solution: LinearSolution
     systematic: float
     base: AnalyticPotential
+    evolution: Evolution
+    bar: tuple[float, float] | None
 
     @property
     def omega_error(self) -> float:
@@ -164,50 +172,106 @@ def fit_weak(
     equations = weak.equations(basis, progress=progress)
     base_sums = weak.force_sums(base)
     prior = DensityPrior(basis, base, volume, seed=seed)
-    typical = angular_speeds(weak.stars)
-    solution = solve(
-        Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=False
-    )
+    bar = bar_radii(weak.stars, volume, weak.weights) if isinstance(volume, Cylinder) else None
+    system = _System(equations, base_sums, Layout.of(weak.basis, bar), prior, omega_prior, angular_speeds(weak.stars))
+    solution = system.solve(Evolution())
     for last in (False, True):
         potential = LinearPotential(base, basis, solution.coefficients)
-        equations = weak.linearize(equations, solution.omega, potential, drag=last, progress=progress)
-        solution = solve(
-            Quadratic.from_weak_form(equations, base_sums), prior, omega_prior=omega_prior, typical_omega=typical, nonnegative=last
-        )
+        system.equations = weak.linearize(equations, solution.omega, potential, drag=last, progress=progress)
+        solution = system.solve(Evolution(), omega=solution.omega)
+    evolution, omega, error = _averaged(system, solution)
+    solution = system.solve(evolution, omega=solution.omega, nonnegative=True)
     systematic = 0.0
-    if omega_prior is None and solution.identified:
-        systematic = _scatter_of_parts(equations, base_sums, prior, solution, weak)
-    return WeakFit(LinearPotential(base, basis, solution.coefficients), solution, systematic, base)
+    if solution.identified:
+        solution.omega, solution.covariance = omega, _with_variance(solution.covariance, error**2)
+        if omega_prior is None:
+            systematic = _disagreement(system, evolution, solution)
+    return WeakFit(LinearPotential(base, basis, solution.coefficients), solution, systematic, base, evolution, bar)
 
 
-def _scatter_of_parts(equations: WeakEquations, base_sums: Array, prior: DensityPrior, solution: LinearSolution, weak: WeakForm) -> float:
-    """Scatter of Omega, beyond noise, between fits to parts of the equations: inner and outer radii, m = 2 and m = 4.
+@dataclass
+class _System:
+    """Everything that a solution needs but the scales of `Evolution`."""
 
-    In a ball, the parts are even and odd numbered test functions, which differ in their polynomial orders.
+    equations: WeakEquations
+    base_sums: Array
+    layout: Layout
+    prior: DensityPrior
+    omega_prior: tuple[float, float] | None
+    typical: tuple[float, float]
+
+    def solve(
+        self,
+        evolution: Evolution,
+        *,
+        omega: float | None = None,
+        rows: NDArray[np.bool_] | None = None,
+        density_scatter: float | None = None,
+        nonnegative: bool = False,
+    ) -> LinearSolution:
+        """Solve with the rates in units of ``omega``, from all rows or some."""
+        rows = np.ones(len(self.base_sums), dtype=bool) if rows is None else rows
+        speed = max(abs(self.typical[0] if omega is None else omega), 0.3 * abs(self.typical[0]))
+        quadratic = weak_quadratic(
+            self.equations.subset(rows), self.base_sums[rows], layout=self.layout.subset(rows), evolution=evolution, speed=speed
+        )
+        return solve(
+            quadratic,
+            self.prior,
+            omega_prior=self.omega_prior,
+            typical_omega=self.typical,
+            density_scatter=density_scatter,
+            nonnegative=nonnegative,
+        )
+
+
+def _averaged(system: _System, solution: LinearSolution) -> tuple[Evolution, float, float]:
+    """The likeliest scales of evolution, and Omega with its error averaged over them with their evidence as weights.
+
+    The random change is chosen first; the wobble inside the bar has an exponential prior, bars being steady to a few per cent.
     """
-    j = weak.basis.size
-    index = np.arange(j)
-    if isinstance(weak.basis, DiscBasis) and isinstance(weak.volume, Cylinder):
-        radial = (index % (weak.basis.n_radial * weak.basis.n_vertical)) // weak.basis.n_vertical
-        m = weak.basis.order_of
-        edge = weak.basis.n_radial // 2
-        parts = [(radial < edge) | (m == 0), (radial >= edge) | (m == 0), m != 4, m != 2]
-    else:
-        parts = [index % 2 == 0, index % 2 == 1]
-    values, errors = [], []
+
+    def fit(evolution: Evolution) -> LinearSolution:
+        return system.solve(evolution, omega=solution.omega, density_scatter=solution.density_scatter)
+
+    best = max((Evolution(change=change) for change in CHANGES), key=lambda e: fit(e).evidence)
+    if not len(system.layout.in_bar):
+        found = fit(best)
+        return best, found.omega, found.omega_error
+    tried = [replace(best, inside=wobble) for wobble in WOBBLES]
+    fits = [fit(e) for e in tried]
+    log_weight = np.array([f.evidence - e.inside / _WOBBLE for f, e in zip(fits, tried, strict=True)])
+    weight = np.exp(log_weight - log_weight.max())
+    weight /= weight.sum()
+    values, errors = np.array([f.omega for f in fits]), np.array([f.omega_error for f in fits])
+    mean = float(weight @ values)
+    return tried[int(np.argmax(weight))], mean, float(np.sqrt(weight @ (errors**2 + (values - mean) ** 2)))
+
+
+def _with_variance(covariance: Array, variance: float) -> Array:
+    """The covariance with another variance of Omega and the same correlations."""
+    out = covariance.copy()
+    factor = np.sqrt(variance / out[0, 0])
+    out[0, :] *= factor
+    out[:, 0] *= factor
+    return out
+
+
+def _disagreement(system: _System, evolution: Evolution, solution: LinearSolution) -> float:
+    """How much more than expected Omega differs between the solution and those from parts of its equations.
+
+    A part has a variance s_p^2 > s^2; if the model holds, their difference has the variance s_p^2 - s^2 (Hausman 1978). Parts: even and
+    odd numbered test functions, those without m = 4, and those without continuity, radial or azimuthal momentum.
+    """
+    j = system.layout.order.size // N_FIELDS
+    index, field = np.arange(N_FIELDS * j) % j, np.arange(N_FIELDS * j) // j
+    parts = [index % 2 == 0, index % 2 == 1, *(field != k for k in range(3))]
+    if len(system.layout.in_bar):
+        parts.append(system.layout.order != 4)
+    excess = []
     for part in parts:
-        rows = np.tile(part, N_FIELDS)
-        subset = equations.subset(rows)
-        fit = solve(Quadratic.from_weak_form(subset, base_sums[rows]), prior, density_scatter=solution.density_scatter, nonnegative=False)
-        if not fit.identified:
-            continue
-        values.append(fit.omega)
-        errors.append(fit.omega_error)
-    if len(values) < 2:
-        return 0.0
-    values_, variances = np.array(values), np.array(errors) ** 2
-    weight = 1.0 / variances
-    mean = np.sum(weight * values_) / np.sum(weight)
-    excess = np.sum(weight * (values_ - mean) ** 2) - (len(values_) - 1)
-    spread = excess / (np.sum(weight) - np.sum(weight**2) / np.sum(weight))
-    return float(np.sqrt(max(spread, 0.0)))
+        fit = system.solve(evolution, omega=solution.omega, rows=part, density_scatter=solution.density_scatter)
+        if fit.identified:
+            expected = max(fit.omega_error**2 - solution.omega_error**2, 0.0)
+            excess.append((fit.omega - solution.omega) ** 2 - expected)
+    return float(np.sqrt(max(np.mean(excess), 0.0))) if excess else 0.0

@@ -1,0 +1,90 @@
+r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar.
+
+With h_k a smooth bump in annulus k and g(z) a roll-off in height, b_k = g(z) h_k(R) e^{-i m phi}; its sum over the stars is the harmonic
+of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..catalogue.volumes import Cylinder
+
+Array = NDArray[np.float64]
+
+SIGNIFICANCE = 5.0  # of the m = 2 amplitude in an annulus that counts
+CHUNK = 65536
+_N_ANNULI = 14
+_SAME_PHASE = np.radians(7.0)
+
+
+def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
+    """Edges (n, 2) of half-overlapping annuli, narrower inside: equal steps in sqrt(R)."""
+    inner = max(volume.r_in, 0.02 * volume.r_out)
+    edges = np.linspace(np.sqrt(inner), np.sqrt(volume.r_out), n + 2) ** 2
+    return np.stack([edges[:-2], edges[2:]], axis=1)
+
+
+def annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Any, Any, Array]:
+    """b (n, K, M), v . grad b (n, K, M), complex, and h_k (n, K): annuli K, azimuthal orders M."""
+    x, v = stars[:, :3], stars[:, 3:]
+    radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
+    v_r = (x[:, 0] * v[:, 0] + x[:, 1] * v[:, 1]) / radius
+    turning = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / radius**2
+    g = (1.0 - (x[:, 2] / volume.half_height) ** 2) ** 2
+    slope = -4.0 * x[:, 2] / volume.half_height**2 * (1.0 - (x[:, 2] / volume.half_height) ** 2)
+    if weights is not None:
+        g, slope = g * weights, slope * weights
+    t = np.clip((radius[:, None] - edges[:, 0]) / (edges[:, 1] - edges[:, 0]), 0.0, 1.0)
+    h = np.sin(np.pi * t) ** 2
+    dh = np.pi / (edges[:, 1] - edges[:, 0]) * np.sin(2.0 * np.pi * t)
+    profile = g[:, None] * h
+    moving = g[:, None] * dh * v_r[:, None] + (slope * v[:, 2])[:, None] * h
+    phase = (x[:, 0] - 1j * x[:, 1]) / radius
+    wave = np.stack([phase**m for m in orders], axis=1)
+    spin = np.stack([-1j * m * turning for m in orders], axis=1)
+    b = profile[:, :, None] * wave[:, None, :]
+    return b, moving[:, :, None] * wave[:, None, :] + b * spin[:, None, :], profile
+
+
+def bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[np.bool_]:
+    """The run of significant annuli about the most significant strong one in which the phase of m = 2 stays the same."""
+    chosen = np.zeros(len(amplitude), dtype=bool)
+    strong = significance > SIGNIFICANCE
+    if not strong.any():
+        return chosen
+    peak_amplitude = amplitude[strong].max()
+    candidates = np.flatnonzero(strong & (amplitude > 0.7 * peak_amplitude))
+    peak = candidates[0]  # the innermost strong maximum: outer ones are spirals or rings
+    chosen[peak] = True
+    for step in (-1, 1):
+        k = peak + step
+        while 0 <= k < len(amplitude) and strong[k] and amplitude[k] > 0.3 * peak_amplitude:
+            turn = (phase[k] - phase[peak] + np.pi / 2) % np.pi - np.pi / 2
+            if abs(turn) > _SAME_PHASE:
+                break
+            chosen[k] = True
+            k += step
+    return chosen
+
+
+def bar_radii(stars: Array, volume: Cylinder, weights: Array | None = None) -> tuple[float, float] | None:
+    """Inner and outer radius [kpc] of the annuli that turn as one with the bar, or None where no m = 2 pattern stands out.
+
+    ``stars`` (n, 6) in kpc and km/s; ``weights`` (n,).
+    """
+    edges = annuli(volume)
+    harmonic, total, power = np.zeros(len(edges), dtype=complex), np.zeros(len(edges)), np.zeros(len(edges))
+    for start in range(0, len(stars), CHUNK):
+        part = slice(start, start + CHUNK)
+        b, _, profile = annulus_sums(stars[part], volume, edges, (2,), None if weights is None else weights[part])
+        harmonic += b[:, :, 0].sum(axis=0)
+        total += profile.sum(axis=0)
+        power += np.sum(np.abs(b[:, :, 0]) ** 2, axis=0)
+    amplitude = np.abs(harmonic) / np.maximum(total, 1e-300)
+    significance = np.abs(harmonic) / np.sqrt(np.maximum(0.5 * power, 1e-300))
+    chosen = bar_annuli(amplitude, significance, -np.angle(harmonic) / 2.0)
+    return (float(edges[chosen, 0].min()), float(edges[chosen, 1].max())) if chosen.any() else None
