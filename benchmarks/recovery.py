@@ -26,18 +26,9 @@ import numpy as np
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
-
-PAPER = {"disc": (-15, 17, 28), "2 kpc": (14, 16, 21), "2 kpc mirrored": (14, 18, 9), "4 kpc": (1, 14, 5), "4 kpc mirrored": (-5, 8, -2)}
-
-
-def volumes(bar_angle: float) -> dict[str, dg.Volume]:
-    """The volumes of the paper's Tables 3 and 4."""
-    out: dict[str, dg.Volume] = {"disc": dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)}
-    for radius in (4, 2):
-        for name, turn in ((f"{radius} kpc", 0.0), (f"{radius} kpc mirrored", np.pi)):
-            angle = bar_angle - np.radians(20.0) + turn
-            out[name] = dg.Ball(8.0 * np.array([np.cos(angle), np.sin(angle), 0.0]) * u.kpc, radius * u.kpc)
-    return out
+from deeppot_galactic.paper import DISC, volumes
+from deeppot_galactic.paper.published import OMEGA_ERRORS
+from deeppot_galactic.report.diagnostics import dark_matter, diagnose
 
 
 def relative(fit: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -47,34 +38,23 @@ def relative(fit: np.ndarray, truth: np.ndarray) -> dict[str, float]:
     return {"median": float(np.median(error)), "p84": float(np.quantile(error, 0.84)), "p95": float(np.quantile(error, 0.95))}
 
 
-def dark_matter_error(model: dg.PotentialModel, data: dict[str, np.ndarray]) -> float | None:
-    """Median relative error of the spherically averaged halo density, 2 < r < 12 kpc: total minus the disc's, both from the truth
-    points."""
-    if "halo_pos" not in data or not isinstance(model.volume, dg.Cylinder):
+def dark_matter_error(model: dg.PotentialModel, truth: dg.Truth, stars: np.ndarray) -> float | None:
+    """Median relative error of the dark-matter profile at 2 < r < 12 kpc, where the snapshot tells stars from halo."""
+    if truth.dark_density is None or not isinstance(model.volume, dg.Cylinder):
         return None
-    x, rho_disc, rho_halo = data["truth_pos"].astype(float), data["truth_rho_disc_knn64"], data["truth_rho_halo_smooth"]
-    r = np.linalg.norm(x, axis=1)
-    dark = model.density(x * u.kpc).value - rho_disc
-    errors = []
-    for low, high in zip(range(2, 12, 2), range(4, 14, 2), strict=True):
-        shell = (r > low) & (r < high) & (np.abs(x[:, 2]) > 0.7) & (np.abs(x[:, 2]) < 1.7)
-        if shell.sum() > 20:
-            errors.append(abs(np.median(dark[shell]) / np.median(rho_halo[shell]) - 1.0))
-    return float(np.median(errors)) if errors else None
+    profile = dark_matter(diagnose(None, model, truth), stars)
+    return None if profile is None else profile.median_error()
 
 
-def measure(model: dg.PotentialModel, truth: dg.Truth, data: dict[str, np.ndarray], name: str) -> dict:
+def measure(model: dg.PotentialModel, truth: dg.Truth, stars: np.ndarray, name: str) -> dict:
     """All errors of one model."""
     x = truth.positions
     radius = np.hypot(x[:, 0], x[:, 1])
     use = (radius > 1) & (radius < 12) & (np.abs(x[:, 2]) < 1.5) & model.in_training_volume(x * u.kpc)
     row = {"forces": relative(model.acceleration(x[use] * u.kpc).value, truth.accelerations[use])}
-    density = truth.density
-    if density is None and "truth_rho_disc_knn64" in data:
-        density = data["truth_rho_disc_knn64"] + data["truth_rho_halo_smooth"]
-    if density is not None:
-        row["density"] = relative(model.density(x[use] * u.kpc).value, np.asarray(density, float)[use])
-    dark = dark_matter_error(model, data) if name == "disc" else None
+    if truth.density is not None:
+        row["density"] = relative(model.density(x[use] * u.kpc).value, truth.density[use])
+    dark = dark_matter_error(model, truth, stars) if name == DISC else None
     return row | ({"dark_matter": dark} if dark is not None else {})
 
 
@@ -97,10 +77,9 @@ def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str 
     """All rows of one snapshot."""
     truth = read_truth(path)
     tracers = dg.read_tracers(path)
+    everything = tracers.phase_space
     if stars and stars < len(tracers):
         tracers = tracers.select(np.sort(np.random.default_rng(seed).permutation(len(tracers))[:stars]))
-    with np.load(path) as archive:
-        data = {name: archive[name] for name in archive.files if name.startswith(("truth_", "halo_pos"))}
     rows = []
     for name, volume in volumes(truth.bar_angle).items():
         if only and name != only:
@@ -123,7 +102,7 @@ def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str 
             model = dg.fit_potential(sample, frame=dg.RotatingFrame(omega=speed.value), method=method, seed=seed)
             seconds = time.perf_counter() - start
             found = omega_row(model.omega[2].value, model.omega_error[2].value, truth)
-            rows.append(common | {"method": method, "seconds": seconds} | found | measure(model, truth, data, name))
+            rows.append(common | {"method": method, "seconds": seconds} | found | measure(model, truth, everything, name))
             show(rows[-1])
     return rows
 
@@ -157,7 +136,7 @@ def main() -> None:
     rows = []
     for path in options.snapshots:
         rows += run(path, options.methods.split(","), options.stars or None, options.seed, options.volume)
-    print("the paper, relative error of Omega at three epochs [%]: " + "; ".join(f"{k}: {v}" for k, v in PAPER.items()))
+    print("the paper, relative error of Omega at three epochs [%]: " + "; ".join(f"{k}: {v}" for k, v in OMEGA_ERRORS.items()))
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1))
 

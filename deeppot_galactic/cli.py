@@ -151,6 +151,54 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run f
         typer.echo(f"wrote {path}")
 
 
+@app.command(epilog="Example: deeppot paper --snapshots t1000.npz t2250.npz --presets fast,paper-small --out paper")
+def paper(
+    snapshots: Annotated[list[Path], typer.Option("--snapshots", help="Catalogues with a truth: one or more files.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist unless --resume.")],
+    more: Annotated[list[Path] | None, typer.Argument(metavar="[SNAPSHOT]...", show_default=False, hidden=True)] = None,
+    presets: Annotated[str, typer.Option("--presets", help="fast, paper-small, paper or quick; several with commas.")] = "fast",
+    volumes: Annotated[str, typer.Option("--volumes", help="disc, '4 kpc', '4 kpc mirrored', ...; with commas [default: all].")] = "",
+    stars: Annotated[int | None, typer.Option("--stars", min=1, help="At most so many stars of a snapshot [default: all].")] = None,
+    resume: Resume = False,
+    device: Device = None,
+    seed: Seed = None,
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Repeat the experiment of the paper on snapshots with a truth: tables 3 and 4, and the figures."""
+    from .console import bars, error_console, output_console, plain_table
+    from .paper import reproduce
+    from .paper.tables import balls, discs
+
+    def split(text: str) -> list[str]:
+        return [name.strip() for name in text.split(",") if name.strip()]
+
+    say = error_console()
+    say.quiet = as_json
+    with bars(quiet=as_json) as progress:
+        done = reproduce(
+            [*snapshots, *(more or [])],
+            out,
+            presets=split(presets),
+            only=split(volumes),
+            stars=stars,
+            seed=seed or 0,
+            device=device or "cpu",
+            threads=threads or 0,
+            resume=resume,
+            progress=progress,
+            announce=say.print,
+        )
+    if as_json:
+        _print_json({"folder": str(done.folder), "page": str(done.page), "rows": done.rows})
+        return
+    console = output_console()
+    for title, table in (("Whole discs: Omega [km/s/kpc]", discs(done.rows)), ("Balls: Omega [km/s/kpc]", balls(done.rows))):
+        if table[1]:
+            console.print(plain_table(title, *table))
+    console.print(f"Tables and figures: {done.page}")
+
+
 @app.callback(invoke_without_command=True)
 def _top(context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
     if version:

@@ -43,9 +43,9 @@ class Truth:
 
     ``omega``, ``omega_error`` [km/s/kpc]; ``bar_angle`` [rad]; ``bar_length``, ``corotation``, ``softening`` [kpc]; ``time`` [Myr];
     ``positions`` (K, 3) with ``accelerations`` (K, 3), ``potential`` (K,), ``density`` (K,) (all matter; for an N-body snapshot the
-    disc by nearest neighbours plus the smooth halo, hence noisy); ``grid_x`` (G,) with ``grid_acceleration`` (G, G, 3), indexed
-    [ix, iy], and ``grid_density`` (G, G) in the plane z = 0; circular velocity ``vc`` at ``vc_R``; relative m = 2 amplitude ``A2``
-    and phase ``A2_phase`` at ``A2_R``; pattern speed per annulus ``omega_of_R`` at ``omega_R``.
+    disc by nearest neighbours plus the smooth halo, hence noisy) and its part ``dark_density`` (K,); ``grid_x`` (G,) with
+    ``grid_acceleration`` (G, G, 3), indexed [ix, iy], and ``grid_density`` (G, G) in the plane z = 0; circular velocity ``vc`` at
+    ``vc_R``; relative m = 2 amplitude ``A2`` and phase ``A2_phase`` at ``A2_R``; pattern speed per annulus ``omega_of_R`` at ``omega_R``.
     """
 
     omega: float | None = None
@@ -59,6 +59,7 @@ class Truth:
     accelerations: Array | None = None
     potential: Array | None = None
     density: Array | None = None
+    dark_density: Array | None = None
     grid_x: Array | None = None
     grid_acceleration: Array | None = None
     grid_density: Array | None = None
@@ -133,6 +134,7 @@ def _from_npz(path: Path) -> Truth | None:
         accelerations=array("truth_acc"),
         potential=array("truth_pot"),
         density=density,
+        dark_density=array("truth_rho_halo_smooth") if "truth_rho_halo_smooth" in found else array("truth_rho_halo"),
         grid_x=array("grid_x"),
         grid_acceleration=array("grid_acc"),
         grid_density=array("grid_rho"),

@@ -1,5 +1,6 @@
 """Numbers about a run: structure of the stars, stationarity, errors against a truth, rotation curve, significance of differences, flags."""
 
+from .dark_matter import DarkProfile, dark_matter, dark_matter_profile
 from .diagnosis import Diagnosis, Region, diagnose
 from .flags import Flag, find_flags
 from .forces import Comparison, compare, cylindrical, negative_fraction
@@ -12,6 +13,7 @@ __all__ = [
     "PER_GYR",
     "BarExtent",
     "Comparison",
+    "DarkProfile",
     "Diagnosis",
     "Flag",
     "HarmonicProfile",
@@ -24,6 +26,8 @@ __all__ = [
     "compare",
     "crossings",
     "cylindrical",
+    "dark_matter",
+    "dark_matter_profile",
     "diagnose",
     "find_flags",
     "harmonic_profile",
