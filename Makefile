@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH_PIN := $(shell sed -n 's/^torch==//p' constraints.txt)
 
-.PHONY: demo test test-slow lint types contracts check install clean
+.PHONY: demo test test-slow lint types contracts docs check install clean
 
 demo: $(STAMP)
 	$(BIN)/deeppot demo --out $(OUT) --resume
@@ -34,7 +34,10 @@ types: $(STAMP)
 contracts: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
-check: test lint types contracts
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+
+check: test lint types contracts docs
 
 install: $(STAMP)
 

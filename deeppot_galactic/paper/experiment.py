@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config, make_config
-from ..errors import CatalogueError, ConfigError, FitError, StoreError
+from ..errors import CatalogueError, ConfigError, FitError, StoreError, VolumeError
 from ..pipeline import run
 from ..store import write_json
-from .volumes import DISC, volume_table
+from .volumes import volume_table
 
 LOGGER = logging.getLogger("deeppot_galactic")
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -129,7 +129,7 @@ def reproduce(
         base = {"snapshot": case.snapshot.stem, "volume": case.volume, "preset": case.preset, "folder": case.folder}
         try:
             result = run(config, place, resume=resume and place.is_dir(), progress=progress)
-        except FitError as error:  # too few stars in a small ball is a result too
+        except (FitError, VolumeError) as error:  # too few stars in a small ball is a result too
             LOGGER.warning("%s: %s", case.folder, error)
             rows.append({**base, "failed": str(error)})
         else:
@@ -196,8 +196,3 @@ def case_config(path: Path, volume: dict[str, Any], preset: str, *, stars: int |
         },
         source="paper",
     )
-
-
-def is_disc(row: dict[str, Any]) -> bool:
-    """Whether a row is of a whole disc."""
-    return row["volume"] == DISC

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..pipeline import RunResult
 from ..report.diagnostics import dark_matter, diagnose
-from ..report.inputs import RunFolder, read_run_folder
+from ..report.inputs import catalogue_stars, read_run_folder
 
 
 def measure_run(result: RunResult) -> dict[str, Any]:
@@ -57,11 +57,3 @@ def dark_matter_error(folder: Path) -> float | None:
         return None
     profile = dark_matter(diagnose(run.points, run.model, run.truth), catalogue_stars(run))
     return None if profile is None else profile.median_error()
-
-
-def catalogue_stars(run: RunFolder) -> Any:
-    """All stars of the catalogue of a run, (N, 6) [kpc, km/s]: stars that were thinned out still have mass."""
-    from ..catalogue.tracers import read_tracers
-
-    catalogue = run.config["catalogue"]
-    return read_tracers(catalogue["path"], **catalogue.get("options", {})).phase_space

@@ -39,6 +39,9 @@ def make_figures(
     n_stars: int | None = None,
     sample: tuple[Array, Array] | None = None,
     drawn: bool = False,
+    everything: Array | None = None,
+    points: Any = None,
+    model: Any = None,
     progress: Progress | None = None,
 ) -> list[Panel]:
     """Draw every panel that the diagnosis allows into ``folder``.
@@ -57,6 +60,12 @@ def make_figures(
         The stars and a sample of the fitted distribution, to compare with one another.
     drawn : bool
         Whether the points are such a sample, and not the stars themselves (said in the caption).
+    everything : array (N, 6), optional
+        All stars of the catalogue, inside the volume and out [kpc, km/s].
+    points : GradientSample or look-alike, optional
+        For the scores at the points, and the joins of its volume.
+    model : PotentialModel or look-alike, optional
+        For the analytic model that the fit began with.
     progress : callable, optional
         Called as ``progress("report", done, total, {})``.
 
@@ -67,9 +76,14 @@ def make_figures(
     """
     from . import plots
     from .panels import MAKERS, Context
+    from .panels.checks import analytic_base
 
     folder.mkdir(parents=True, exist_ok=True)
-    context = Context(diagnosis, summary or {}, None if n_stars is None else float(n_stars), sample, drawn)
+    score = None if points is None else np.asarray(points.score, dtype=np.float64)
+    shells = getattr(getattr(points, "volume", None), "shells", None)
+    joins = () if shells is None else tuple(float(radius) for radius in shells[1:-1])
+    total = None if n_stars is None else float(n_stars)
+    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins, analytic_base(model))
     panels = []
     with plots.styled():
         for k, make in enumerate(MAKERS):

@@ -213,6 +213,20 @@ def _load_truth(run: RunFolder) -> Any:
         return None
 
 
+def catalogue_stars(run: RunFolder) -> Array | None:
+    """All stars of the catalogue of a run, (N, 6) [kpc, km/s], thinned out or not; None if it can no longer be read."""
+    from ..catalogue import read_tracers
+
+    catalogue = run.config.get("catalogue", {})
+    if not catalogue.get("path") or not Path(str(catalogue["path"])).is_file():
+        return None
+    try:
+        return read_tracers(catalogue["path"], **catalogue.get("options", {})).phase_space
+    except DeepPotError as error:
+        run.missing.append(f"the catalogue cannot be read again: {error}")
+        return None
+
+
 def stars_and_sample(run: RunFolder, *, n: int = 2**17, seed: int = 0) -> tuple[Array, Array] | None:
     """The stars (N, 6) of a run and a sample (M, 6) of the distribution fitted to them; None if it has no sampler or either is gone."""
     files = sorted((run.path / "distribution").glob("*.safetensors"))

@@ -16,7 +16,7 @@ from . import html
 from .diagnostics import Diagnosis, diagnose, find_flags
 from .diagnostics.flags import Flag, number_of_stars
 from .figures import Panel, make_figures
-from .inputs import RunFolder, read_run_folder, stars_and_sample
+from .inputs import RunFolder, catalogue_stars, read_run_folder, stars_and_sample
 from .stylesheet import CSS
 from .text import GLOSSARY, SECTIONS, cards, lead, reproduction
 
@@ -56,8 +56,18 @@ def write_report(
     diagnosis = diagnose(run.points, run.model, run.truth)
     stars = number_of_stars(diagnosis, run.summary, run.points)
     drawn = getattr(run.points, "meta", {}).get("source") == "sampled"
+    wanted = not diagnosis.region.whole_disc or "particle_mass" in (getattr(run.truth, "meta", None) or {})
     panels = make_figures(
-        diagnosis, run.path / "figures", summary=run.summary, n_stars=stars, sample=stars_and_sample(run), drawn=drawn, progress=progress
+        diagnosis,
+        run.path / "figures",
+        summary=run.summary,
+        n_stars=stars,
+        sample=stars_and_sample(run),
+        drawn=drawn,
+        everything=catalogue_stars(run) if wanted else None,
+        points=run.points,
+        model=run.model,
+        progress=progress,
     )
     path = run.path / "report.html"
     write_text(path, html.document(f"deeppot report: {run.path.resolve().name}", CSS, _body(run, diagnosis, panels, stars)))

@@ -34,8 +34,11 @@ def test_every_panel_is_drawn_and_matplotlib_is_left_alone(bar: SimpleNamespace,
     before = dict(matplotlib.rcParams)
     half = len(bar.points.points) // 2
     sample = (bar.points.points[:half], bar.points.points[half:])
-    panels = make_figures(dx.diagnose(bar.points, bar.model, bar.truth), tmp_path / "a", summary=bar.make_summary(), sample=sample)
-    assert {panel.name for panel in panels} == ALWAYS | WITH_TRUTH | {"significance_plane", "significance_velocity"}
+    panels = make_figures(
+        dx.diagnose(bar.points, bar.model, bar.truth), tmp_path / "a", summary=bar.make_summary(), sample=sample, points=bar.points
+    )
+    drawn = {"significance_plane", "significance_velocity", "omega_loss", "score_calibration", "gradient_radial"}
+    assert {panel.name for panel in panels} == ALWAYS | WITH_TRUTH | drawn
     for panel in panels:
         assert panel.path.read_bytes().startswith(b"\x89PNG")
         assert panel.caption.endswith(".")
@@ -46,10 +49,16 @@ def test_panels_without_a_truth_and_in_a_ball(bar: SimpleNamespace, tmp_path: Pa
     few = bar.draw(4000, bar.volume)
     names = {panel.name for panel in make_figures(dx.diagnose(few, bar.model), tmp_path / "a", summary=bar.make_summary())}
     assert names == ALWAYS
+    base = SimpleNamespace(meta={"weak_form": {"base": [{"type": "Plummer", "m": 1e10, "b": 2.0}]}})
+    names = {panel.name for panel in make_figures(dx.diagnose(few, bar.model), tmp_path / "d", model=base)}
+    assert "acceleration_analytic" in names
     ball = bar.make_ball(np.array([2.0, 1.0, 0.0]), 1.0)
     model = bar.make_model(ball)
-    names = {panel.name for panel in make_figures(dx.diagnose(bar.draw(4000, ball), model, bar.make_truth(model)), tmp_path / "b")}
-    assert {"stars", "matter", "stationarity_lab", "acceleration_fit", "acceleration_error"} <= names
+    names = {
+        panel.name
+        for panel in make_figures(dx.diagnose(bar.draw(4000, ball), model, bar.make_truth(model)), tmp_path / "b", everything=few.points)
+    }
+    assert {"volume", "stars", "matter", "stationarity_lab", "acceleration_fit", "acceleration_error"} <= names
     assert not {"bar_strength", "rotation_curve", "density_profile", "training_potential"} & names
     assert make_figures(dx.diagnose(None, None), tmp_path / "c") == []
 
@@ -78,6 +87,11 @@ def test_functions_return_their_axes_and_label_units(bar: SimpleNamespace, ax) -
         lambda: plots.face_on(plots.matter_density(ax, seen)),
         lambda: plots.face_on(plots.significance(ax, seen)),
         lambda: plots.density_profile(ax, edges[1:], np.exp(-edges[1:])),
+        lambda: plots.face_on(plots.gradient_map(ax, seen, joins=(2.0, 5.0))),
+        lambda: plots.score_calibration(ax, dx.score_calibration(bar.points.points, bar.points.score, edges=edges)),
+        lambda: plots.loss_against_omega(ax, dx.OmegaProfile(edges, edges, edges, 1.0, 2.0), fit=3.0, truth=2.0),
+        lambda: plots.dark_matter(ax, dx.DarkProfile(edges, edges + 1, edges, 0.5 * edges)),
+        lambda: plots.sub_volumes(plots.face_on(ax), {"4 kpc": (np.zeros(2), 4.0)}),
     ]
     for call in calls:
         ax.clear()

@@ -1,9 +1,11 @@
 """Numbers about a run: structure of the stars, stationarity, errors against a truth, rotation curve, significance of differences, flags."""
 
+from .calibration import Calibration, score_calibration
 from .dark_matter import DarkProfile, dark_matter, dark_matter_profile
 from .diagnosis import Diagnosis, Region, diagnose
 from .flags import Flag, find_flags
 from .forces import Comparison, compare, cylindrical, negative_fraction
+from .omega_profile import OmegaProfile, omega_profile
 from .rotation import RotationCurve, crossings, rotation_curve
 from .significance import poisson_significance, significance_map
 from .stationarity import PER_GYR, Stationarity, coherent_rms, mean_map, non_stationarity, radial_percentiles, time_derivative
@@ -12,12 +14,14 @@ from .structure import BarExtent, HarmonicProfile, Map, bar_extent, harmonic_pro
 __all__ = [
     "PER_GYR",
     "BarExtent",
+    "Calibration",
     "Comparison",
     "DarkProfile",
     "Diagnosis",
     "Flag",
     "HarmonicProfile",
     "Map",
+    "OmegaProfile",
     "Region",
     "RotationCurve",
     "Stationarity",
@@ -35,10 +39,12 @@ __all__ = [
     "midplane_profile",
     "negative_fraction",
     "non_stationarity",
+    "omega_profile",
     "poisson_significance",
     "radial_percentiles",
     "rotate_to_bar",
     "rotation_curve",
+    "score_calibration",
     "significance_map",
     "surface_density",
     "time_derivative",

@@ -18,13 +18,19 @@ Drawn = Iterator[tuple[str, str, str, str, Any]]
 
 @dataclass(frozen=True)
 class Context:
-    """What the panels are drawn from."""
+    """What the panels are drawn from: numbers, ``summary.json``, stars and sample, all stars of the catalogue (``everything``), scores
+    at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
+    """
 
     d: Diagnosis
     summary: dict[str, Any]
     total: float | None
     sample: tuple[Array, Array] | None
     drawn: bool
+    everything: Array | None = None
+    score: Array | None = None
+    joins: tuple[float, ...] = ()
+    base: Any = None
 
 
 def pixel_edges(c: Context, bins: int, *, margin: float = 1.0) -> tuple[Array, Array]:

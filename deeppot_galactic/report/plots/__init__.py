@@ -1,5 +1,6 @@
 """Figures: the only place that uses matplotlib. Every function draws into an ``ax``, returns it, and touches no global state."""
 
+from .checks import dark_matter, gradient_map, loss_against_omega, score_calibration, sub_volumes
 from .curves import (
     bar_phase,
     bar_strength,
@@ -29,13 +30,16 @@ from .maps import (
     stellar_contours,
     stellar_density,
 )
-from .style import face_edge_panel, map_panel, panel, save, square_panel, styled
+from .style import CYCLE, INK, face_edge_panel, map_panel, panel, save, square_panel, styled, tidy
 
 __all__ = [
+    "CYCLE",
+    "INK",
     "acceleration_map",
     "acceleration_scatter",
     "bar_phase",
     "bar_strength",
+    "dark_matter",
     "density_limits",
     "density_profile",
     "draw_map",
@@ -45,8 +49,10 @@ __all__ = [
     "face_on",
     "force_limits",
     "frequencies",
+    "gradient_map",
     "landmarks",
     "learning_rate",
+    "loss_against_omega",
     "map_panel",
     "matter_density",
     "outline",
@@ -59,11 +65,14 @@ __all__ = [
     "rotation_curve",
     "round_up",
     "save",
+    "score_calibration",
     "significance",
     "square_panel",
     "stellar_contours",
     "stellar_density",
     "styled",
+    "sub_volumes",
+    "tidy",
     "training_loss",
     "vertical_mark",
 ]

@@ -24,6 +24,7 @@ from ...store import atomic_path
 
 INK, GREY, PALE = "#1b2733", "#7d8894", "#eef1f4"
 BLUE, VERMILLION, GREEN, ORANGE, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7"
+CYCLE = (BLUE, ORANGE, GREEN, PURPLE, SKY)
 FIT, TRUTH, WEAK, LAB = BLUE, INK, VERMILLION, ORANGE
 
 STARS_MAP, MATTER_MAP, FORCE_MAP, DIVERGING_MAP = "magma", "viridis", "cividis", "RdBu_r"
