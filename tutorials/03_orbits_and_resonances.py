@@ -129,7 +129,7 @@ if find_spec("gala"):
     host = interop.to_gala(fast, backend="compiled", inertial=True)
     begin = gd.PhaseSpacePosition(pos[:1].T, vel[:1].T)
     orbit = interop.gala.hamiltonian(host).integrate_orbit(begin, t=steps)
-    print(f"gala differs by {np.abs(orbit.xyz.to_value(u.kpc)[..., 0].T - inertial).max():.1e} kpc after 200 Myr")
+    print(f"gala differs by {np.abs(np.squeeze(orbit.xyz.to_value(u.kpc)).T - inertial).max():.1e} kpc after 200 Myr")
 
 # %% [markdown]
 # agama reads a coefficient file that needs no Python at all, and integrates a thousand orbits in seconds:

@@ -217,7 +217,8 @@ def _volumes(discs: list[Disc]) -> Figure | None:
         return None
     figure, axes = _grid(1, len(discs))
     for disc, ax in zip(discs, axes[0], strict=True):
-        x, edges = disc.stars if disc.stars is not None else disc.d.stars, _edges(disc)
+        x: Any = disc.stars if disc.stars is not None else disc.d.stars
+        edges = _edges(disc)
         plots.stellar_density(ax, dx.surface_density(x[:, 0], x[:, 1], edges, edges))
         table = {name: keys for name, keys in volume_table(disc.d.truth.bar_angle).items() if name != DISC}
         plots.sub_volumes(ax, {name: (np.asarray(keys["center"]), keys["radius"]) for name, keys in table.items()})

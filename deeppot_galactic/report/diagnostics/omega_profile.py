@@ -95,7 +95,8 @@ def _gradients(x: Array) -> Array:
     radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-6)
     c, s, phi, z = x[:, 0] / radius, x[:, 1] / radius, np.arctan2(x[:, 1], x[:, 0]), x[:, 2]
     log = np.log(radius)
-    middle = np.linspace(*np.quantile(log, (0.03, 0.97)), KNOTS)
+    low, high = (float(value) for value in np.quantile(log, (0.03, 0.97)))
+    middle = np.linspace(low, high, KNOTS)
     width = middle[1] - middle[0]
     height = float(np.std(z)) or 1.0
     columns = []
