@@ -120,6 +120,7 @@ def export(
     run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder or model.safetensors.")],
     to: Annotated[str, typer.Option("--to", help="galpy, gala or agama.")],
     out: Annotated[Path, typer.Option("--out", help="File to write; must not exist.")],
+    backend: Annotated[str, typer.Option("--backend", help="compiled (a spline, fast) or exact (as learned).")] = "compiled",
     as_json: Json = False,
 ) -> None:
     """Write a fitted potential for another package."""
@@ -132,9 +133,9 @@ def export(
         raise StoreError(f"{out} exists; choose another file with --out")
     from .interop import export as write
 
-    path = write(load(run_folder).global_potential, out, to=to)
+    path = write(load(run_folder).global_potential, out, to=to, backend=backend)
     if as_json:
-        _print_json({"path": str(path), "to": to})
+        _print_json({"path": str(path), "to": to, "backend": backend})
     else:
         typer.echo(f"wrote {path}")
 

@@ -162,15 +162,15 @@ def write_model(path: str | Path, tensors: Mapping[str, NDArray[Any]], header: M
         partial.write_bytes(data)
 
 
-def read_model(path: str | Path, kind: str | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+def read_model(path: str | Path, kind: str | tuple[str, ...] | None = None) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Read what `write_model` wrote, after checking every byte of it.
 
     Parameters
     ----------
     path : str or Path
         The file.
-    kind : str, optional
-        The kind of model that is expected.
+    kind : str or tuple of str, optional
+        The kind of model that is expected, or several that will do.
 
     Returns
     -------
@@ -198,8 +198,9 @@ def read_model(path: str | Path, kind: str | None = None) -> tuple[dict[str, NDA
         raise StoreError(f"{path} is damaged: {_one_line(error)}; copy it again from its source") from None
     if _digest(version, found, text, tensors) != entry.get("sha256"):
         raise StoreError(f"{path} is damaged: its content does not match its SHA-256 digest; copy it again from its source")
-    if kind is not None and found != kind:
-        raise StoreError(f"{path} holds a {found!r} model, expected {kind!r}")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if kinds is not None and found not in kinds:
+        raise StoreError(f"{path} holds a {found!r} model, expected {' or '.join(map(repr, kinds))}")
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -1,13 +1,14 @@
 """The learned potential in other packages: compiled to splines, as galpy, gala and agama objects, and as files.
 
-Everything here takes a `~deeppot_galactic.potential.blended.GlobalPotential` (or an axisymmetrised one); a host is imported by the
-function that needs it.
+Everything here takes a fitted model or its `~deeppot_galactic.potential.blended.GlobalPotential` (or an axisymmetrised one); a host is
+imported by the function that needs it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from ..potential.blended import as_global
 from .compiled import ForceErrorReport, compile_potential
 from .files import export, load
 
@@ -19,7 +20,7 @@ def to_galpy(potential: Any, **options: Any) -> Any:
     _require("galpy")
     from .galpy import to_galpy as convert
 
-    return convert(potential, **options)
+    return convert(as_global(potential), **options)
 
 
 def to_gala(potential: Any, **options: Any) -> Any:
@@ -27,14 +28,14 @@ def to_gala(potential: Any, **options: Any) -> Any:
     _require("gala")
     from .gala import to_gala as convert
 
-    return convert(potential, **options)
+    return convert(as_global(potential), **options)
 
 
 def to_agama(potential: Any, **options: Any) -> Any:
     """See `deeppot_galactic.interop.agama.to_agama`."""
     from .agama import to_agama as convert
 
-    return convert(potential, **options)
+    return convert(as_global(potential), **options)
 
 
 def _require(package: str) -> None:

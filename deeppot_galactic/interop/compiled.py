@@ -28,7 +28,7 @@ from scipy.interpolate import BSpline, make_interp_spline
 from ..catalogue.volumes import Ball, Cylinder, Volume
 from ..errors import ExportError
 from ..potential.analytic import NFW, AnalyticPotential, Evaluation, InnerPotential, Sum, from_array, to_array
-from ..potential.blended import GlobalPotential
+from ..potential.blended import GlobalPotential, as_global
 
 Array = NDArray[np.float64]
 
@@ -247,12 +247,12 @@ def spline_of(inner: InnerPotential, axes: Array, nodes: tuple[int, int, int] = 
     return SplinePotential(axes, values, base=base)
 
 
-def compile_potential(potential: GlobalPotential, *, nodes: tuple[int, int, int] = NODES, n_check: int = 4000) -> GlobalPotential:
+def compile_potential(potential: Any, *, nodes: tuple[int, int, int] = NODES, n_check: int = 4000) -> GlobalPotential:
     """The same potential with its inner part replaced by a quintic spline; ``.inner.report`` says how well.
 
     Parameters
     ----------
-    potential : GlobalPotential
+    potential : PotentialModel or GlobalPotential
         Returned unchanged if it is compiled already.
     nodes : tuple of int
         Grid nodes along x, y, z.
@@ -264,6 +264,7 @@ def compile_potential(potential: GlobalPotential, *, nodes: tuple[int, int, int]
     ExportError
         If the inner potential is not finite on the grid, or the grid is too small.
     """
+    potential = as_global(potential)
     if not isinstance(potential, GlobalPotential):
         raise ExportError(f"cannot compile a {type(potential).__name__}: compile the potential it is made from")
     if isinstance(potential.inner, SplinePotential):

@@ -230,6 +230,11 @@ class GlobalPotential:
         return cls(inner, volume, omega=omega, x0=x0, v0=v0, outer=outer, constant=float(constant), blend_start=float(blend_start))
 
 
+def as_global(potential: Any) -> Any:
+    """The global potential of a fitted model; what is a potential already is returned as it is."""
+    return getattr(potential, "global_potential", potential)
+
+
 def _arrays(n: int, order: int) -> Evaluation:
     """Zeros for a potential and its derivatives up to ``order``."""
     return np.zeros(n), np.zeros((n, 3)) if order >= 1 else None, np.zeros((n, 3, 3)) if order >= 2 else None

@@ -7,7 +7,9 @@ import numpy as np
 
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.potential.analytic import NFW, LongMurali, MiyamotoNagai, Plummer
+from deeppot_galactic.potential.basis import LinearPotential, basis_for
 from deeppot_galactic.potential.blended import GlobalPotential
+from deeppot_galactic.potential.network_potential import NetworkPotential
 
 OMEGA = 39.0
 BAR_ANGLE = -0.54
@@ -37,6 +39,31 @@ def soft_galaxy() -> GlobalPotential:
     inner = Learned(model)
     inner.base = None
     return GlobalPotential(inner, Cylinder(r_out=15 * u.kpc, half_height=2.5 * u.kpc), omega=(0, 0, OMEGA))
+
+
+def network_galaxy() -> GlobalPotential:
+    """The analytic model plus half a per cent of a small network with random weights."""
+    rng = np.random.default_rng(3)
+    layers = [(rng.normal(0, 0.6, (12, 3)), rng.normal(0, 0.5, 12)), (rng.normal(0, 0.3, (12, 12)), rng.normal(0, 0.5, 12))]
+    inner = NetworkPotential(MODEL, layers, rng.normal(0, 150.0, 12), inputs="disc", scales=(6.0, 6.0, 0.5))
+    return GlobalPotential(inner, Cylinder(r_out=15 * u.kpc, half_height=2.5 * u.kpc), omega=(0, 0, OMEGA))
+
+
+def fitted_galaxy(noise: float = 0.02, n: int = 8000) -> GlobalPotential:
+    """A linear basis on an axisymmetric base fitted to the forces of the analytic bar at random places, each wrong by ``noise``."""
+    volume = Cylinder(r_out=15 * u.kpc, half_height=2.5 * u.kpc)
+    base = MiyamotoNagai(6e10, 2.8, 0.3) + NFW(5e11, 15.0)
+    basis, x = basis_for(volume), disc_points(n, 11, 14.9)
+    rng = np.random.default_rng(4)
+    target = MODEL.evaluate(x, 1)[1]
+    size = np.linalg.norm(target, axis=1)
+    target = target + noise * size[:, None] * rng.normal(size=target.shape) - base.evaluate(x, 1)[1]
+    rows = np.moveaxis(basis.evaluate(x, 1)[1] / size[:, None, None], 1, 2).reshape(3 * n, -1)
+    scale = np.linalg.norm(rows, axis=0)
+    # a ridge, as the prior of the real fits
+    matrix = (rows / scale).T @ (rows / scale) + 1e-6 * np.eye(rows.shape[1])
+    coefficients = np.linalg.solve(matrix, (rows / scale).T @ (target / size[:, None]).ravel()) / scale
+    return GlobalPotential(LinearPotential(base, basis, coefficients), volume, omega=(0, 0, OMEGA))
 
 
 def disc_points(n: int, seed: int = 5, r_max: float = 13.0) -> np.ndarray:
