@@ -11,8 +11,8 @@ Static, it is the potential in the frame of the bar: combine it with ``ConstantR
 (`hamiltonian`). With ``inertial=True`` it turns: it is evaluated at x_bar = T x, T = R(-Omega t), and T^T grad, T^T H T come back; the
 two frames coincide at t = 0. An ``origin`` and a rotation ``R`` are honoured: x -> R (x - origin), which gala leaves to its C classes.
 
-Saved to YAML, the numbers go to a model file beside it; ``gala.potential.load(file, module=deeppot_galactic.interop.gala)`` brings it
-back.
+Saved to YAML, the numbers go to a model file beside it, in the backend of the potential; ``gala.potential.load(file,
+module=deeppot_galactic.interop.gala)`` brings it back.
 """
 
 from __future__ import annotations
@@ -121,24 +121,47 @@ class LearnedPotential(PotentialBase):
 
     def replicate(self, **kwargs: Any) -> LearnedPotential:
         """A copy with some parameters changed; the numbers of the model, which never change, are shared."""
-        values = {**self.parameters, "units": self.units, "origin": self.origin, "R": self.R, **kwargs}
+        origin = u.Quantity(self.origin, self.units["length"])
+        values = {**self.parameters, "units": self.units, "origin": origin, "R": self.R, **kwargs}
         return type(self)(**values)
 
+    def replace_units(self, units: Any, copy: bool = True) -> LearnedPotential:
+        """The same potential in another unit system; in place with ``copy=False``."""
+        other = self.replicate(units=units)
+        if copy:
+            return other
+        vars(self).update(vars(other))
+        return self
+
     def save(self, f: Any) -> None:
-        """Write a YAML file, and the numbers to a model file of the same name beside it; a compiled potential only."""
+        """Write a YAML file, and the numbers to a model file of the same name beside it."""
         from .files import write_potential
 
         if hasattr(f, "write") or self.R is not None or np.any(self.origin != 0):
             raise ExportError("give a file name to save a learned potential, and leave out origin and R, which gala does not write")
         path = Path(f)
         numbers = path.with_suffix(".safetensors")
-        write_potential(self.potential, numbers)
+        write_potential(self.potential, numbers, backend="exact" if self.report is None else "compiled")
         stored = self.parameters
         try:
             self.parameters = {"model": str(numbers), "inertial": stored["inertial"]}
             super().save(str(path))
         finally:
             self.parameters = stored
+
+    def integrate_orbit(self, *args: Any, **kwargs: Any) -> Any:
+        """As gala's, which puts the potential in a frame that does not turn; refused if the bar would stand still there.
+
+        Raises
+        ------
+        ExportError
+            If the potential has a pattern speed and was not exported with ``inertial=True``.
+        """
+        if np.any(self.potential.omega) and not self.parameters["inertial"]:
+            raise ExportError(
+                "the bar would stand still: integrate with deeppot_galactic.interop.gala.hamiltonian(pot), or export with inertial=True"
+            )
+        return CarefulHamiltonian(self).integrate_orbit(*args, **kwargs)
 
     def as_interop(self, package: str, **kwargs: Any) -> Any:
         """The same potential in "galpy" or "agama"."""

@@ -7,7 +7,7 @@ import pickle
 import astropy.units as u
 import numpy as np
 import pytest
-from interop_models import OMEGA, barred_galaxy, disc_points, disc_stars
+from interop_models import OMEGA, barred_galaxy, disc_points, disc_stars, network_galaxy
 from scipy.spatial.transform import Rotation
 
 from deeppot_galactic.dynamics.orbits import integrate_orbits
@@ -102,6 +102,38 @@ def test_origin_and_rotation_are_honoured(galaxy):
         moved.save("unused.yml")
     with pytest.raises(ExportError, match="3 x 3"):
         ours.LearnedPotential(galaxy, units=galactic, R=np.ones((2, 3, 3)))
+
+
+def test_another_unit_system_means_the_same_potential(galaxy):
+    origin = [1.0, -2.0, 0.5] * u.kpc
+    moved = ours.LearnedPotential(galaxy, units=galactic, origin=origin, inertial=True)
+    q, t = disc_points(4).T * u.kpc, 30 * u.Myr
+    in_place = moved.replicate()
+    in_place.replace_units(SOLAR, copy=False)
+    for other in (moved.replace_units(SOLAR), moved.replicate(units=SOLAR), in_place):
+        assert other.units == SOLAR and moved.units == galactic
+        np.testing.assert_allclose(other.energy(q, t=t).to_value(KMS**2), moved.energy(q, t=t).to_value(KMS**2), rtol=1e-10)
+        expected = moved.gradient(q, t=t).to_value(KMS**2 / u.kpc)
+        np.testing.assert_allclose(other.gradient(q, t=t).to_value(KMS**2 / u.kpc), expected, rtol=1e-9, atol=1e-7)
+
+
+def test_orbits_in_which_the_bar_would_stand_still_are_refused(galaxy):
+    start = gd.PhaseSpacePosition([6, 0, 0] * u.kpc, [0, 200, 0] * KMS)
+    with pytest.raises(ExportError, match="stand still"):
+        to_gala(galaxy, backend="compiled").integrate_orbit(start, dt=1 * u.Myr, n_steps=2)
+    turning = to_gala(galaxy, backend="compiled", inertial=True)
+    orbit = turning.integrate_orbit(start, dt=1 * u.Myr, n_steps=2)
+    expected = ours.hamiltonian(turning).integrate_orbit(start, dt=1 * u.Myr, n_steps=2)
+    np.testing.assert_array_equal(orbit.xyz.value, expected.xyz.value)
+
+
+def test_an_exact_potential_is_saved_exactly(tmp_path):
+    exact = network_galaxy()
+    to_gala(exact).save(tmp_path / "bar.yml")
+    loaded = gala_potential.load(str(tmp_path / "bar.yml"), module=ours)
+    q = disc_points(3).T * u.kpc
+    assert loaded.report is None
+    np.testing.assert_allclose(loaded.energy(q).value, to_gala(exact).energy(q).value, rtol=1e-13)
 
 
 def test_save_load_replicate_pickle(host, tmp_path):
