@@ -12,8 +12,8 @@ projected here from Phi and its gradient, over K equidistant azimuths:
 The grid runs beyond the training volume, over the analytic continuation, which agama extrapolates further. Units of the file are kpc and
 km/s; positions are about the rotation axis.
 
-agama itself is optional: `load_agama` gives its object a thin shell that remembers the coefficients (agama's own potentials cannot be
-pickled), the pattern speed and the error report, and evaluates like any other potential here, so that it also serves galpy and gala.
+agama itself is optional: `load_agama` gives its object a thin shell (`agama_shell`) that remembers the coefficients (agama's own
+potentials cannot be pickled), the pattern speed and the error report, and evaluates like any other potential here.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import astropy.units as u
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..errors import ExportError, MissingPackageError, StoreError
+from ..errors import ExportError, StoreError
 from ..potential.blended import GlobalPotential
 from ..store import write_text
+from .agama_shell import Shell, load_module, rotation
 from .compiled import ForceErrorReport, check_points, force_error
 
 Array = NDArray[np.float64]
@@ -126,26 +125,7 @@ def write_coefficients(potential: GlobalPotential, path: str | Path, *, shape: t
     return Path(path)
 
 
-def _number(value: Any, unit: u.UnitBase) -> float:
-    """agama gives its units as Quantities where astropy is installed, as plain numbers of kpc and Msun where not."""
-    return float(np.asarray(value.to_value(unit) if isinstance(value, u.Quantity) else value))
-
-
-def _agama() -> Any:
-    """The module, in units of kpc, km/s and Msun."""
-    try:
-        agama = import_module("agama")
-    except ImportError:
-        raise MissingPackageError("agama is not installed: pip install 'deeppot-galactic[agama]' (needs GSL and Eigen)") from None
-    units = agama.getUnits()
-    if not units:
-        agama.setUnits(length=1, velocity=1, mass=1)
-    elif not np.allclose([_number(units["length"], u.kpc), _number(units["mass"], u.Msun)], 1, rtol=1e-6):
-        raise ExportError(f"agama's global units are {units}: call agama.setUnits(length=1, velocity=1, mass=1) before")
-    return agama
-
-
-class LearnedPotential:
+class LearnedPotential(Shell):
     """An agama potential with its coefficients (module docstring); everything of ``agama.Potential`` is available on it.
 
     Parameters
@@ -159,43 +139,14 @@ class LearnedPotential:
     """
 
     def __init__(self, text: str, *, inertial: bool = False, report: ForceErrorReport | None = None) -> None:
-        self.text, self.inertial, self.report = text, inertial, report
-        self.omega, self.x0 = _omega(text), np.zeros(3)
-        agama = _agama()
+        self.text = text
+        omega, agama = _omega(text), load_module()
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "coefficients.ini"
             file.write_text(text)
-            options: dict[str, Any] = {"file": str(file)}
-            if inertial:
-                if np.hypot(*self.omega[:2]) > 1e-6 * abs(self.omega[2]):
-                    raise ExportError(f"agama rotates about the z axis only, Omega = {self.omega}")
-                options["rotation"] = [[0.0, 0.0], [1.0, self.omega_z]]
-            self.agama = agama.Potential(**options)
-
-    @property
-    def omega_z(self) -> float:
-        """Pattern speed in km/s/kpc, what ``agama.orbit(Omega=...)`` takes."""
-        return float(self.omega[2])
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "agama":
-            raise AttributeError(name)
-        return getattr(self.agama, name)
-
-    def evaluate(self, x: ArrayLike, order: int = 2, t: float = 0.0) -> tuple[Array, Any, Any]:
-        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3), in kpc and km/s, from agama."""
-        x = np.ascontiguousarray(x, np.float64)
-        phi = np.asarray(self.agama.potential(x, t=t))
-        if order < 1:
-            return phi, None, None
-        if order < 2:
-            return phi, -np.asarray(self.agama.force(x, t=t)), None
-        if hasattr(self.agama, "eval"):
-            force, slopes = self.agama.eval(x, acc=True, der=True, t=t)
-        else:
-            force, slopes = self.agama.forceDeriv(x, t=t)
-        # agama orders them xx, yy, zz, xy, yz, zx
-        return phi, -np.asarray(force), -np.asarray(slopes)[:, [0, 3, 5, 3, 1, 4, 5, 4, 2]].reshape(-1, 3, 3)
+            options: dict[str, Any] = {"rotation": rotation(omega)} if inertial else {}
+            host = agama.Potential(file=str(file), **options)
+        super().__init__(host, omega, inertial=inertial, report=report)
 
     def __reduce__(self) -> Any:
         return _rebuild, (self.text, self.inertial, self.report)
@@ -214,16 +165,41 @@ def _omega(text: str) -> Array:
 
 
 def to_agama(
-    potential: GlobalPotential, *, inertial: bool = False, shape: tuple[int, int] = GRID, m_max: int = HARMONICS
-) -> LearnedPotential:
+    potential: GlobalPotential, *, backend: str = "compiled", inertial: bool = False, shape: tuple[int, int] = GRID, m_max: int = HARMONICS
+) -> Any:
     """Export to agama, with a ``report`` of the force error.
+
+    Parameters
+    ----------
+    potential : GlobalPotential or AxisymmetricPotential
+        What to export.
+    backend : {"compiled", "exact"}
+        agama's own CylSpline from our coefficients; or the potential itself, called back by agama for every force
+        (`deeppot_galactic.interop.agama_exact`: slow, for checks).
+    inertial : bool
+        Rotate about z with the pattern speed; otherwise pass ``Omega=potential.omega_z`` to ``agama.orbit`` for the bar's frame.
+    shape, m_max
+        Grid and harmonics of the compiled backend.
+
+    Returns
+    -------
+    LearnedPotential or ExactPotential
+        ``.agama`` is agama's own object.
 
     Raises
     ------
     MissingPackageError
         If agama is not installed; `write_coefficients` does not need it.
+    ExportError
+        For an unknown backend, a tilted axis of rotation, or other units set in agama.
     """
-    _agama()
+    if backend not in ("compiled", "exact"):
+        raise ExportError(f"unknown backend {backend!r}: expected 'compiled' or 'exact'")
+    load_module()
+    if backend == "exact":
+        from .agama_exact import to_agama_exact
+
+        return to_agama_exact(potential, inertial=inertial)
     start = time.perf_counter()
     static = LearnedPotential(coefficients(potential, shape=shape, m_max=m_max))
     seconds = time.perf_counter() - start

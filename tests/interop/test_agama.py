@@ -10,7 +10,7 @@ from interop_models import MODEL, OMEGA, barred_galaxy, disc_points, disc_stars
 
 from deeppot_galactic import interop
 from deeppot_galactic.dynamics.orbits import integrate, integrate_orbits
-from deeppot_galactic.errors import StoreError
+from deeppot_galactic.errors import ExportError, StoreError
 from deeppot_galactic.interop import compile_potential
 from deeppot_galactic.units import G
 
@@ -51,6 +51,43 @@ def test_finite_differences_of_agamas_own_functions(host):
         size = np.linalg.norm(grad, axis=1)
         assert np.all(np.abs((up[0] - down[0]) / (2 * step) - grad[:, axis]) < 1e-4 * size + 0.1)
         assert np.all(np.abs((up[1] - down[1]) / (2 * step) - hess[:, axis]) < 1e-3 * np.linalg.norm(hess, axis=(1, 2))[:, None])
+
+
+def test_the_exact_backend_calls_back(galaxy):
+    exact = interop.to_agama(galaxy, backend="exact")
+    assert exact.report.median < 1e-6 and exact.report.maximum < 1e-3
+    x = disc_points(20)
+    phi, grad, hess = exact.evaluate(x, 2)
+    expected = galaxy.evaluate(x, 2)
+    np.testing.assert_allclose(phi, expected[0], rtol=1e-13)
+    assert np.all(np.linalg.norm(grad - expected[1], axis=1) < 1e-5 * np.linalg.norm(expected[1], axis=1))
+    assert np.all(np.linalg.norm(hess - expected[2], axis=(1, 2)) < 0.02 * np.linalg.norm(expected[2], axis=(1, 2)))
+    again = pickle.loads(pickle.dumps(exact))
+    np.testing.assert_array_equal(again.evaluate(x, 1)[1], grad)
+    turning = interop.to_agama(galaxy, backend="exact", inertial=True)
+    angle = OMEGA * 0.01
+    c, s = np.cos(angle), np.sin(angle)
+    turned = x @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
+    np.testing.assert_allclose(turning.evaluate(turned, 0, t=0.01)[0], phi, rtol=1e-12)
+    with pytest.raises(ExportError, match="'fast'"):
+        interop.to_agama(galaxy, backend="fast")
+    with pytest.raises(ExportError, match="about the z axis only"):
+        interop.to_agama(barred_galaxy(omega=(3.0, 0, 39.0)), inertial=True)
+
+
+def test_the_same_orbit_in_agama_itself(galaxy):
+    # the exact backend has our forces, so that agama's integrator must find our orbits, in both frames
+    w = disc_stars(galaxy, 3, r_max=9)
+    end = (1 * u.Gyr).to_value(u.kpc / (u.km / u.s))
+    mine = integrate_orbits(galaxy, w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s, [0, 1] * u.Gyr, step=0.5 * u.Myr)
+    options = {"ic": w, "time": end, "trajsize": 2, "separateTime": False, "accuracy": 1e-10}
+    exact = interop.to_agama(galaxy, backend="exact")
+    turning = interop.to_agama(galaxy, backend="exact", inertial=True)
+    bar_frame = agama.orbit(potential=exact.agama, Omega=exact.omega_z, **options)
+    inertial = agama.orbit(potential=turning.agama, **options)
+    for orbits, expected in ((bar_frame, mine.pos), (inertial, mine.inertial()[0])):
+        last = np.array([orbit[1][-1][:3] for orbit in orbits])
+        assert np.abs(last - expected[-1].to_value(u.kpc)).max() < 1e-3
 
 
 class InAgama:
