@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .potential.frame import RotatingFrame
     from .potential.model import PotentialModel
     from .potential.pattern import PatternSpeed, pattern_speed
+    from .potential.resampled import fit_ensemble
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ _HOME = {
     "demo_path": "catalogue.truth",
     "draw_gradients": "distribution.gradients",
     "fit_distribution": "distribution.fit",
+    "fit_ensemble": "potential.resampled",
     "fit_potential": "potential.fit",
     "pattern_speed": "potential.pattern",
     "read_tracers": "catalogue.tracers",
@@ -65,6 +67,7 @@ __all__ = [
     "demo_path",
     "draw_gradients",
     "fit_distribution",
+    "fit_ensemble",
     "fit_potential",
     "load",
     "pattern_speed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..potential.axisymmetric import AxisymmetricPotential, axisymmetrize
 from .bar import Bar, bar_angle, measure_bar
+from .classification import classify_stars
 from .comparison import compare
 from .frequencies import orbital_frequencies, resonance_fractions, resonance_ratio, surface_of_section
 from .lagrange import LagrangePoint, effective_potential, lagrange_points
@@ -20,6 +21,7 @@ __all__ = [
     "asymmetric_drift",
     "axisymmetrize",
     "bar_angle",
+    "classify_stars",
     "compare",
     "effective_potential",
     "escape_speed",

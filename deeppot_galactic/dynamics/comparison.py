@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import DeepPotError
 from ..potential.axisymmetric import AxisymmetricPotential
-from ..potential.blended import GlobalPotential
+from ..potential.blended import as_global
 from ..units import ACCELERATION, DENSITY, LENGTH, VELOCITY, G, to_internal
 
 Array = NDArray[np.float64]
@@ -30,7 +30,8 @@ Model = Callable[[Array], tuple[Array, Array, Array]]
 HEIGHT = 1.1 * u.kpc
 
 
-def _learned(potential: GlobalPotential | AxisymmetricPotential) -> Model:
+def _learned(potential: Any) -> Model:
+    potential = as_global(potential)
     model = potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
@@ -77,7 +78,11 @@ def _gala_2022() -> Model:
 
 def _agama_mcmillan() -> Model:
     agama: Any = import_module("agama")
-    agama.setUnits(length=1, velocity=1, mass=1)
+    # its units are global: they are set once, and never changed behind the user's back
+    if not agama.getUnits():
+        agama.setUnits(length=1, velocity=1, mass=1)
+    if abs(agama.G / G - 1) > 1e-4:
+        raise DeepPotError("agama's global units are not kpc, km/s and Msun: call agama.setUnits(length=1, velocity=1, mass=1) before")
     model = agama.Potential(str(Path(str(agama.__file__)).parent / "data" / "McMillan17.ini"))
 
     def evaluate(x: Array) -> tuple[Array, Array, Array]:
@@ -94,7 +99,7 @@ MODELS: dict[str, tuple[str, Callable[[], Model]]] = {
 
 
 def compare(
-    potential: GlobalPotential | AxisymmetricPotential,
+    potential: Any,
     radii: u.Quantity,
     *,
     height: u.Quantity = HEIGHT,
@@ -105,7 +110,7 @@ def compare(
 
     Parameters
     ----------
-    potential : GlobalPotential or AxisymmetricPotential
+    potential : PotentialModel, GlobalPotential or AxisymmetricPotential
     radii : Quantity, shape (N,)
     height : Quantity
         Of K_z.
@@ -117,7 +122,8 @@ def compare(
     Returns
     -------
     QTable
-        ``R``, then ``vc``, ``Kz``, ``rho``, ``vesc`` followed by ``_learned`` or the name of the model, and ``vc_published``.
+        ``R``, then ``vc``, ``Kz``, ``rho``, ``vesc`` followed by ``_learned`` or the name of the model, and ``vc_published`` interpolated
+        to ``R``; the published points themselves are in ``meta["published"]``, in kpc and km/s.
 
     Raises
     ------
@@ -153,6 +159,8 @@ def _add_published(table: QTable, r: Array, published: Table) -> None:
             column: Any = published[name]
             columns[name] = np.asarray(column, np.float64) if column.unit is None else u.Quantity(column).to_value(unit)
     order = np.argsort(columns["R"])
+    meta: Any = table.meta
+    meta["published"] = {name: column[order].tolist() for name, column in columns.items()}
     for name in ("vc", "vc_error"):
         if name in columns:
             value = np.interp(r, columns["R"][order], columns[name][order], left=np.nan, right=np.nan)

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DeepPotError
-from ..potential.blended import GlobalPotential
+from ..potential.blended import GlobalPotential, as_global
 from ..units import LENGTH, POTENTIAL, vectors
 from .resonances import circular_frequencies
 
@@ -42,8 +42,9 @@ def effective(potential: GlobalPotential, x: Array, order: int = 2) -> tuple[Arr
     return phi, None if grad is None else grad - push, None if hess is None else hess - centrifugal
 
 
-def effective_potential(potential: GlobalPotential, pos: u.Quantity) -> u.Quantity:
-    """Phi_eff (N,) at positions (N, 3), along the bar's axes."""
+def effective_potential(potential: Any, pos: u.Quantity) -> u.Quantity:
+    """Phi_eff (N,) of a model or potential at positions (N, 3), along the bar's axes."""
+    potential = as_global(potential)
     return u.Quantity(effective(potential, vectors(pos, LENGTH, "pos") - potential.x0, 0)[0], POTENTIAL)
 
 
@@ -107,12 +108,12 @@ def growth_rate(potential: GlobalPotential, x: Array) -> float:
     return float(np.linalg.eigvals(system).real.max())
 
 
-def lagrange_points(potential: GlobalPotential, *, bar_angle: float | None = None) -> list[LagrangePoint]:
+def lagrange_points(potential: Any, *, bar_angle: float | None = None) -> list[LagrangePoint]:
     """All stationary points of the effective potential within one and a half corotation radii.
 
     Parameters
     ----------
-    potential : GlobalPotential
+    potential : PotentialModel or GlobalPotential
         With a pattern speed.
     bar_angle : float, optional
         Azimuth of the bar in rad: L1 is the saddle nearest to it, L4 the maximum a quarter turn ahead. By default the azimuth of the
@@ -128,6 +129,7 @@ def lagrange_points(potential: GlobalPotential, *, bar_angle: float | None = Non
     DeepPotError
         If there is no corotation radius.
     """
+    potential = as_global(potential)
     rate = abs(float(potential.omega[2]))
     radii = np.geomspace(0.05, 4 * (potential.volume.size + float(np.linalg.norm(potential.volume.center))), 200)
     above = np.flatnonzero(circular_frequencies(potential, radii)[0] > rate)

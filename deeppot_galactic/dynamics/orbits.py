@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import DeepPotError, ExtrapolationWarning
+from ..potential.blended import as_global
 from ..units import ANGULAR_SPEED, LENGTH, POTENTIAL, TIME, VELOCITY, to_internal, vectors
 
 Array = NDArray[np.float64]
@@ -178,7 +179,7 @@ def jacobi_energy(potential: RotatingPotential, x: Array, p: Array) -> Array:
 
 
 def integrate_orbits(
-    potential: RotatingPotential,
+    potential: Any,
     pos: u.Quantity,
     vel: u.Quantity,
     times: u.Quantity,
@@ -191,8 +192,8 @@ def integrate_orbits(
 
     Parameters
     ----------
-    potential : GlobalPotential
-        Exact or compiled; orbits are integrated with what is given.
+    potential : PotentialModel, GlobalPotential, or any `RotatingPotential`
+        Exact or compiled; orbits are integrated with what is given, a model's exact potential among it.
     pos, vel : Quantity, shape (N, 3)
         Positions and velocities at the first of ``times``, in the catalogue's frame (not relative to the bar). The axes of the bar's frame
         coincide with them at time zero, so that the first time should be zero unless the bar has turned.
@@ -220,6 +221,7 @@ def integrate_orbits(
     ExtrapolationWarning
         If orbits leave the training volume; `Orbits.left_volume` says which.
     """
+    potential = as_global(potential)
     x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
     if x.shape != v.shape or not (np.isfinite(x).all() and np.isfinite(v).all()):
         raise DeepPotError(f"positions {x.shape} and velocities {v.shape} must be finite and of the same shape (N, 3)")

@@ -11,7 +11,9 @@ and a pattern of m-fold symmetry turning with Omega_p resonates where
 Omega - kappa / 2 has a maximum in most galaxies, so there may be two inner Lindblad resonances, or none: radii are scanned and every
 crossing is reported. The sense of rotation is left out (a real Milky Way turns clockwise in a right-handed frame).
 
-Errors: dR = dOmega_p / |dF/dR| from the pattern speed, and the scatter over an ensemble of potentials, added in quadrature.
+Errors: dR = dOmega_p / |dF/dR| from the pattern speed, and the standard deviation over an ensemble of potentials (`fit_ensemble`), added
+in quadrature. With an error of the pattern speed given the members are evaluated at one pattern speed, without it each at its own, so
+that nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from scipy.optimize import root_scalar
 
 from ..errors import DeepPotError
 from ..potential.axisymmetric import AxisymmetricPotential
-from ..potential.blended import GlobalPotential
+from ..potential.blended import as_global
 from ..units import ANGULAR_SPEED, LENGTH, VELOCITY, to_internal
 
 Array = NDArray[np.float64]
@@ -38,6 +40,7 @@ SCAN = 300
 
 
 def _axisymmetric(potential: Any) -> AxisymmetricPotential:
+    potential = as_global(potential)
     return potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
 
 
@@ -53,12 +56,12 @@ def circular_frequencies(potential: Any, radii: ArrayLike) -> tuple[Array, Array
     return omega, kappa, nu
 
 
-def frequency_table(potential: GlobalPotential | AxisymmetricPotential, radii: u.Quantity) -> QTable:
+def frequency_table(potential: Any, radii: u.Quantity) -> QTable:
     """Table of R, circular speed, Omega, kappa, nu.
 
     Parameters
     ----------
-    potential : GlobalPotential or AxisymmetricPotential
+    potential : PotentialModel, GlobalPotential or AxisymmetricPotential
     radii : Quantity, shape (N,)
 
     Returns
@@ -128,30 +131,30 @@ def _roots(
 
 
 def resonances(
-    potential: GlobalPotential | AxisymmetricPotential,
+    potential: Any,
     *,
     omega: u.Quantity | None = None,
     omega_error: u.Quantity | None = None,
     m: Sequence[int] = (2, 4),
     r_min: u.Quantity = 0.05 * u.kpc,
     r_max: u.Quantity | None = None,
-    ensemble: Sequence[GlobalPotential] = (),
+    ensemble: Sequence[Any] = (),
 ) -> list[Resonance]:
     """All corotation and Lindblad radii.
 
     Parameters
     ----------
-    potential : GlobalPotential or AxisymmetricPotential
+    potential : PotentialModel, GlobalPotential or AxisymmetricPotential
     omega : Quantity, optional
         Pattern speed; by default the z component of the potential's own.
     omega_error : Quantity, optional
-        Its error.
+        Its error; by default that of the model, if ``potential`` is one and ``omega`` is its own.
     m : sequence of int
         Symmetries of the pattern.
     r_min, r_max : Quantity
         Range scanned; by default out to three times the reach of the training volume.
-    ensemble : sequence of GlobalPotential
-        Independent fits, each with its own pattern speed, whose scatter is the error of the potential.
+    ensemble : sequence of PotentialModel or GlobalPotential
+        Fits to resampled stars, from `fit_ensemble`, whose scatter is the error of the potential.
 
     Returns
     -------
@@ -163,7 +166,11 @@ def resonances(
     DeepPotError
         If the pattern speed is zero or not finite.
     """
-    omega_p = abs(float(potential.omega[2])) if omega is None else abs(float(np.max(to_internal(omega, ANGULAR_SPEED, "omega"))))
+    own_error = getattr(potential, "omega_error", None)
+    if omega is None and omega_error is None and own_error is not None and np.isfinite(own_error[2]):
+        omega_error = own_error[2]
+    potential = as_global(potential)
+    omega_p = abs(float(potential.omega[2])) if omega is None else abs(float(np.ravel(to_internal(omega, ANGULAR_SPEED, "omega"))[-1]))
     if not omega_p > 0 or not np.isfinite(omega_p):
         raise DeepPotError(f"the pattern speed must not be zero: found {omega_p} km/s/kpc; pass omega=")
     model = _axisymmetric(potential)
@@ -172,7 +179,8 @@ def resonances(
     radii = np.geomspace(float(to_internal(r_min, LENGTH, "r_min")), top, SCAN)
     rates, kappa, _ = circular_frequencies(model, radii)
     error_p = np.nan if omega_error is None else float(to_internal(omega_error, ANGULAR_SPEED, "omega_error"))
-    members = [resonances(member, m=m, r_min=r_min, r_max=top * LENGTH) for member in ensemble]
+    common = None if omega_error is None else omega_p * ANGULAR_SPEED
+    members = [resonances(as_global(member), omega=common, m=m, r_min=r_min, r_max=top * LENGTH) for member in ensemble]
     found = []
     for kind, symmetry, function in _mismatches(omega_p, m):
         for order, (radius, slope) in enumerate(_roots(model, function, radii, function(rates, kappa)), start=1):

@@ -24,12 +24,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import DeepPotError
 from ..potential.axisymmetric import AxisymmetricPotential
+from ..potential.blended import as_global
 from ..units import ACCELERATION, LENGTH, VELOCITY, to_internal, vectors
 from .resonances import circular_frequencies
 
 Array = NDArray[np.float64]
 
 MIN_STARS = 30
+
+
+def _axisymmetric(potential: Any) -> AxisymmetricPotential:
+    potential = as_global(potential)
+    return potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
 
 
 def rotation_curve(potential: Any, radii: u.Quantity) -> u.Quantity:
@@ -52,6 +58,7 @@ def asymmetric_drift(
     z_max: u.Quantity = 0.5 * u.kpc,
     weights: ArrayLike | None = None,
     degree: int = 5,
+    potential: Any = None,
 ) -> QTable:
     """Circular speed from the motions of stars (module docstring).
 
@@ -67,12 +74,14 @@ def asymmetric_drift(
         Inverse selection probabilities.
     degree : int
         Of the polynomials in ln R that give the logarithmic slopes.
+    potential : PotentialModel, GlobalPotential or AxisymmetricPotential, optional
+        Its own circular speed at the same radii is put beside.
 
     Returns
     -------
     QTable
-        Columns ``R``, ``n``, ``vc``, ``vc_error`` (statistical), ``v_phi``, ``sigma_R``, ``sigma_phi``; annuli with fewer than 30 stars
-        are left out.
+        Columns ``R``, ``n``, ``vc``, ``vc_error`` (statistical), ``v_phi``, ``sigma_R``, ``sigma_phi``, and ``vc_potential`` if a
+        potential is given; annuli with fewer than 30 stars are left out.
 
     Raises
     ------
@@ -106,20 +115,23 @@ def asymmetric_drift(
     error = np.hypot(spread_phi[good], factor * spread_R[good]) / np.sqrt(n) / (2 * v_c)
     sigma_phi = np.sqrt(np.maximum(square_phi - speed**2, 0))[good]
     columns = [middle[good] * LENGTH, n, *(c * VELOCITY for c in (v_c, error, speed[good], np.sqrt(square_R[good]), sigma_phi))]
-    return QTable(columns, names=["R", "n", "vc", "vc_error", "v_phi", "sigma_R", "sigma_phi"])
+    table = QTable(columns, names=["R", "n", "vc", "vc_error", "v_phi", "sigma_R", "sigma_phi"])
+    if potential is not None:
+        table["vc_potential"] = rotation_curve(potential, middle[good] * LENGTH)
+    return table
 
 
 def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 * u.kpc) -> u.Quantity:
     """K_z = -dPhi/dz (N,) of the axisymmetrised potential at radii (N,) and one height; negative above the plane."""
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
     x = np.column_stack([r, np.zeros_like(r), np.full_like(r, float(to_internal(height, LENGTH, "height")))])
-    model = potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
+    model = _axisymmetric(potential)
     return u.Quantity(-model.gradient(x + model.x0)[:, 2], ACCELERATION)
 
 
 def escape_speed(potential: Any, radii: u.Quantity) -> u.Quantity:
     """sqrt(-2 Phi_0) (N,) in the plane at radii (N,): the speed to reach infinity."""
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
-    model = potential if isinstance(potential, AxisymmetricPotential) else AxisymmetricPotential(potential)
+    model = _axisymmetric(potential)
     phi = model.potential(np.column_stack([r, np.zeros((len(r), 2))]) + model.x0)
     return u.Quantity(np.sqrt(np.maximum(-2 * phi, 0)), VELOCITY)

@@ -8,6 +8,7 @@ import pytest
 from interop_models import BAR_ANGLE, barred_galaxy
 
 from deeppot_galactic.catalogue.volumes import Cylinder
+from deeppot_galactic.dynamics.classification import classify_stars
 from deeppot_galactic.dynamics.frequencies import orbital_frequencies, resonance_fractions, resonance_ratio, surface_of_section
 from deeppot_galactic.dynamics.lagrange import lagrange_points
 from deeppot_galactic.dynamics.orbits import integrate_orbits
@@ -57,6 +58,30 @@ def test_stars_at_the_resonant_radii_have_resonant_ratios(disc):
     assert dict(zip(table["name"], table["fraction"], strict=True)) == {"CR": 0.25, "ILR2": 0, "OLR2": 0.25, "ILR4": 0.25, "OLR4": 0.25}
     weighted = resonance_fractions(ratio, weights=[3.0, 1, 1, 1])
     assert weighted["fraction"][0] == pytest.approx(0.5)
+
+
+def test_classifying_a_catalogue(disc):
+    found = {r.name: r.radius for r in resonances(disc)}
+    names = ["CR", "OLR2", "ILR4", "OLR4", ""]
+    pos, vel = nearly_circular(disc, np.array([*(found[name] for name in names[:4]), 3.0]))
+    stars, fractions = classify_stars(disc, pos, vel, duration=2 * u.Gyr, samples=256)
+    assert stars["resonance"].tolist() == names and stars["index"].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(stars["ratio"][:4], [0, -0.5, 0.25, -0.25], atol=0.01)
+    np.testing.assert_allclose(stars["Omega_R"][:4].value, circular_frequencies(disc, [found[name] for name in names[:4]])[1], rtol=0.01)
+    assert fractions["fraction"].sum() == pytest.approx(0.8) and not stars["left_volume"][0]
+    drawn, _ = classify_stars(disc, pos, vel, duration=1 * u.Gyr, samples=64, limit=2, seed=1)
+    again, _ = classify_stars(disc, pos, vel, duration=1 * u.Gyr, samples=64, limit=2, seed=1)
+    assert len(set(drawn["index"])) == 2 and drawn["index"].tolist() == again["index"].tolist()
+    _, weighted = classify_stars(disc, pos, vel, duration=2 * u.Gyr, samples=256, weights=[6.0, 1, 1, 1, 1])
+    assert weighted["fraction"][0] == pytest.approx(0.6)
+    # far out the disc is extrapolated, and the table says so
+    far, _ = classify_stars(disc, *nearly_circular(disc, np.array([20.0])), duration=1 * u.Gyr, samples=64)
+    assert far["left_volume"].all()
+    with pytest.raises(DeepPotError, match="no stars"):
+        classify_stars(disc, pos, vel, limit=0)
+    still = GlobalPotential(disc.inner, disc.volume, outer=disc.outer, constant=disc.constant)
+    with pytest.raises(DeepPotError, match="no pattern speed"):
+        classify_stars(still, pos, vel, duration=1 * u.Gyr, samples=64)
 
 
 def test_surface_of_section():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import astropy.units as u
 import numpy as np
 import pytest
-from interop_models import BAR_ANGLE, MODEL, OMEGA, barred_galaxy
+from interop_models import BAR_ANGLE, MODEL, OMEGA, barred_galaxy, fitted_galaxy
 from scipy.optimize import brentq
 
 from deeppot_galactic.catalogue.volumes import Cylinder
@@ -54,6 +54,26 @@ def test_radii_agree_with_the_analytic_model_to_a_thousandth(galaxy):
         assert one.error == pytest.approx(1 / abs(slope), rel=0.05) and one.in_training_volume
 
 
+def test_a_fitted_bar_has_the_resonances_of_the_true_one():
+    # nothing of the true model is in the fit but its forces, each wrong by two per cent
+    fitted = fitted_galaxy()
+    x = MODEL.evaluate(np.array([[3.0, 1.0, 0.2]]), 1)[1] / fitted.gradient(np.array([[3.0, 1.0, 0.2]]))
+    assert np.abs(x - 1).max() > 1e-5
+    true = barred_galaxy()
+    expected = {(r.name, r.order): r.radius for r in resonances(true)}
+    found = {(r.name, r.order): r.radius for r in resonances(fitted)}
+    assert set(found) == set(expected)
+    for key, radius in expected.items():
+        assert found[key] == pytest.approx(radius, rel=0.01), key
+    for one, two in zip(lagrange_points(fitted, bar_angle=BAR_ANGLE), lagrange_points(true, bar_angle=BAR_ANGLE), strict=True):
+        assert one.name == two.name and one.stable == two.stable
+        assert np.linalg.norm(np.subtract(one.position, two.position)) < 0.15
+    expected_radius = {p.name: p.radius for p in lagrange_points(true, bar_angle=BAR_ANGLE)}
+    for point in lagrange_points(fitted, bar_angle=BAR_ANGLE):
+        if point.name != "L3":
+            assert point.radius == pytest.approx(expected_radius[point.name], rel=0.01)
+
+
 def test_two_inner_lindblad_radii_of_a_slow_bar():
     model = MiyamotoNagai(4.5e10, 3.0, 0.28) + Plummer(3e11, 15.0) + Plummer(8e9, 0.4)
     slow = GlobalPotential(model, Cylinder(r_out=15 * u.kpc, half_height=2 * u.kpc), omega=(0, 0, -18.0), outer=model)
@@ -74,6 +94,10 @@ def test_scatter_of_an_ensemble_enters_the_error(galaxy):
     alone, together = resonances(galaxy, m=())[0], resonances(galaxy, m=(), ensemble=members)[0]
     assert np.isnan(alone.error)
     assert together.error == pytest.approx(np.std([resonances(m_, m=())[0].radius for m_ in members], ddof=1))
+    # the error of the pattern speed is not counted twice: at one pattern speed these members have no scatter
+    given = resonances(galaxy, m=(), ensemble=members, omega_error=2.0 * SPEED)[0]
+    assert given.error == pytest.approx(resonances(galaxy, m=(), omega_error=2.0 * SPEED)[0].error)
+    assert given.error == pytest.approx(together.error, rel=0.1)
     table = resonance_table([together])
     assert table["radius"].unit == u.kpc and table["name"][0] == "CR"
     assert len(resonance_table([])) == 0

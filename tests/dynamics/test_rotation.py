@@ -46,8 +46,10 @@ def test_asymmetric_drift_recovers_the_curve_of_a_plummer_sphere(sphere):
     # not rotating at all: the whole curve comes from the drift terms
     x, v = isotropic_plummer(600_000)
     edges = np.linspace(2.5, 9, 14) * u.kpc
-    table = asymmetric_drift(x * u.kpc, v * KMS, edges, z_max=0.4 * u.kpc, degree=3)
-    expected = rotation_curve(sphere, table["R"])
+    table = asymmetric_drift(x * u.kpc, v * KMS, edges, z_max=0.4 * u.kpc, degree=3, potential=sphere)
+    radius = table["R"].to_value(u.kpc)
+    expected = np.sqrt(G * 1e11 * radius**2 / (radius**2 + 25) ** 1.5) * KMS
+    np.testing.assert_allclose(table["vc_potential"], expected)
     pull = ((table["vc"] - expected) / table["vc_error"]).value
     assert np.abs(table["vc"] / expected - 1).max() < 0.08
     assert np.median(np.abs(pull)) < 2.5
@@ -75,6 +77,7 @@ def test_comparison_table(sphere):
     assert table["vc_MilkyWayPotential2022"][1].to_value(KMS) == pytest.approx(230, abs=6)
     assert table["vc_published"][1].to_value(KMS) == pytest.approx(226)
     np.testing.assert_allclose(table["vc_learned"], rotation_curve(barred_galaxy(), radii))
+    assert table.meta["published"] == {"R": [2.0, 20.0], "vc": [220.0, 238.0], "vc_error": [2.0, 2.0]}
     for name in ("learned", "MWPotential2014", "MilkyWayPotential2022"):
         # the literature's K_z at 1.1 kpc near the Sun is about 2 pi G 70 Msun/pc^2
         assert -2800 < table[f"Kz_{name}"][1].value < -1200
@@ -90,3 +93,6 @@ def test_mcmillan_where_agama_is_installed(sphere):
     pytest.importorskip("agama")
     table = compare(sphere, [8.0] * u.kpc, models=["McMillan17"])
     assert table["vc_McMillan17"][0].to_value(KMS) == pytest.approx(233, abs=5)
+    # McMillan 2017, MNRAS 465, 76, table 3: 0.101 Msun/pc^3 and 580 km/s at the Sun's 8.21 kpc
+    sun = compare(sphere, [8.21] * u.kpc, models=["McMillan17"])
+    assert sun["vesc_McMillan17"][0].to_value(KMS) == pytest.approx(540, abs=40)

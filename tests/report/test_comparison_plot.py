@@ -22,6 +22,9 @@ def test_every_model_is_drawn_in_every_panel(tmp_path):
     labels = [[line.get_label() for line in ax.get_lines()] for ax in figure.axes]
     assert all({"learned", "MWPotential2014"} <= set(names) for names in labels)
     assert len(figure.axes) == 4 and len(figure.axes[0].containers) == 1
+    # the published points stand where they were published
+    drawn = figure.axes[0].containers[0][0]
+    np.testing.assert_allclose(drawn.get_xydata(), [[4.0, 220.0], [12.0, 230.0]])
     np.testing.assert_allclose(figure.axes[0].get_lines()[0].get_ydata(), table["vc_learned"].value)
     figure.savefig(tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").stat().st_size > 10_000

@@ -36,8 +36,9 @@ def model_comparison(ax: Axes, table: QTable, quantity: str) -> Axes:
         name = column.removeprefix(f"{quantity}_")
         values = factor * columns[column].value
         if name == "published":
-            error = columns["vc_error_published"].value if "vc_error_published" in table.colnames else None
-            ax.errorbar(radius, values, error, fmt="o", markersize=3.5, color=INK, label="published")
+            # the points themselves, not what was interpolated to the radii of the table
+            points = table.meta["published"]
+            ax.errorbar(points["R"], points["vc"], points.get("vc_error"), fmt="o", markersize=3.5, color=INK, label="published")
             continue
         learned = name == "learned"
         ax.plot(radius, values, color=COLOURS.get(name, GREY), linewidth=2.4 if learned else 1.4, label=name, zorder=3 if learned else 2)
