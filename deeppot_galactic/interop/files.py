@@ -14,13 +14,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..catalogue.volumes import Volume
 from ..errors import ExportError, StoreError
 from ..potential.analytic import AnalyticPotential, InnerPotential, from_list
 from ..potential.basis import LinearPotential
 from ..potential.blended import GlobalPotential, as_global
 from ..potential.network_potential import NetworkPotential
-from ..store import read_model, write_model
+from ..store import read_model, rebuilding, write_model
 from .compiled import SplinePotential, with_backend
 
 KIND = "potential-spline"
@@ -88,14 +90,16 @@ def read_potential(path: str | Path) -> GlobalPotential:
 
 def _read(path: str | Path) -> tuple[GlobalPotential, dict[str, Any]]:
     tensors, header = read_model(path, (KIND, EXACT))
-    try:
+    with rebuilding(path):
         if "inner" in header:
             inner = _inner(_part(tensors, "inner."), header["inner"])
         else:
             inner = SplinePotential.from_arrays(_part(tensors, "spline."), header.get("report"))
-        return GlobalPotential.from_arrays(inner, Volume.from_dict(header["volume"]), _part(tensors, "global.")), header
-    except (KeyError, TypeError) as error:
-        raise StoreError(f"{path} is incomplete or damaged: {type(error).__name__} {error}") from None
+        potential = GlobalPotential.from_arrays(inner, Volume.from_dict(header["volume"]), _part(tensors, "global."))
+        somewhere = potential.volume.center[None] + 0.1
+        if not np.isfinite(np.append(inner.evaluate(somewhere, 1)[1], potential.gradient(somewhere))).all():
+            raise StoreError(f"{path} is damaged: the force is not finite in the volume")
+        return potential, header
 
 
 def _part(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
