@@ -224,3 +224,64 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.
         run(small_config(), tmp_path / "out", resume=True, progress=stop)
     assert (tmp_path / "out" / "gradients.h5").is_file()
     assert (tmp_path / "out" / "distribution" / "fit.safetensors").stat().st_mtime_ns == fitted
+
+
+@pytest.mark.slow
+def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -> None:
+    from deeppot_galactic.distribution.base import Distribution
+    from deeppot_galactic.distribution.gradients import GradientSample
+
+    options = {
+        "steps": 12,
+        "batch": 128,
+        "width": 8,
+        "depth": 1,
+        "solver_steps": 2,
+        "warmup": 2,
+        "validate_every": 4,
+        "checkpoint_every": 4,
+    }
+    settings = small_config().replace(
+        catalogue={"limit": 12_000},
+        volume={"kind": "cylinder", "shells": [0.0, 5.0, 16.0], "half_height": 2.0},
+        distribution={"preset": "paper-small", "options": options},
+        potential={"method": "weak", "options": {}},
+    )
+    seen: list[int] = []
+
+    def stop(stage: str, done: int, total: int, values: dict[str, float]) -> None:
+        seen.append(done)
+        if stage == "distribution" and seen.count(8) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, tmp_path / "out", progress=stop)
+    assert {p.name for p in (tmp_path / "out" / "distribution").iterdir()} == {
+        "checkpoint.shell0.safetensors",
+        "checkpoint.shell1.safetensors",
+    }
+    seen.clear()
+    result = run(settings, tmp_path / "out", resume=True, progress=lambda stage, done, total, values: seen.append(done))
+    assert [p.name for p in (tmp_path / "out" / "distribution").iterdir()] == ["fit.safetensors"]
+    whole = run(settings, tmp_path / "whole")
+    same_run(result.folder, whole.folder)
+    df = Distribution.load(result.folder / "distribution" / "fit.safetensors")
+    assert df.estimator == "stitched"
+    points = GradientSample.load(result.folder / "gradients.h5")
+    assert points.meta["source"] == "sampled"
+    assert df.volume.contains(points.points[:, :3]).all()
+
+
+@pytest.mark.slow
+def test_an_ensemble_from_the_configuration(tmp_path: Path) -> None:
+    from deeppot_galactic.distribution.base import Distribution
+
+    members = {"members": 2, "executor": "threads", "workers": 2}
+    settings = small_config().replace(distribution=members, potential={"method": "weak", "options": {}})
+    folder = run(settings, tmp_path / "out").folder
+    assert Distribution.load(folder / "distribution" / "fit.safetensors").estimator == "ensemble"
+    assert not list(folder.rglob("*checkpoint*"))
+    with pytest.raises(ConfigError, match="cannot be found"):
+        run(settings.replace(distribution={"executor": "no_such:Executor"}), tmp_path / "other")
+    with pytest.raises(ConfigError, match="executor"):
+        settings.replace(distribution={"executor": "fast"})
