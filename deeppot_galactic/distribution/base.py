@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -89,6 +89,42 @@ class Distribution(ABC):
             f"a distribution fitted by {self.estimator} has no sampler; draw_gradients draws the stars themselves, "
             "or fit with preset 'flow-matching'"
         )
+
+    @abstractmethod
+    def _parts(self) -> list[Any]:
+        """Networks, whitenings and other distributions that `to` must move."""
+
+    def to(self, device: str | None = None, *, dtype: str | None = None) -> Self:
+        """Move the estimator, or change its precision, in place.
+
+        Parameters
+        ----------
+        device : str, optional
+            A torch device. Results come back to the CPU.
+        dtype : {"float32", "float64"}, optional
+            Precision of the networks; whitening, ln f and scores are float64 always.
+
+        Returns
+        -------
+        Distribution
+            Itself.
+
+        Raises
+        ------
+        FitError
+            For another precision.
+        """
+        kinds = {None: None, "float32": torch.float32, "float64": torch.float64}
+        if dtype not in kinds:
+            raise FitError(f"precision {dtype!r} is unknown; choose float32 or float64")
+        for part in self._parts():
+            if isinstance(part, Distribution):
+                part.to(device, dtype=dtype)
+            elif isinstance(part, torch.nn.Module):
+                part.to(device=device, dtype=kinds[dtype])
+            elif device is not None:
+                part.to(device)
+        return self
 
     def rescale(self, n_stars: float) -> None:
         """Let f integrate to another number of stars, when the fit has seen a part of them."""

@@ -38,7 +38,7 @@ class EnsembleDistribution(Distribution):
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parts = [member._evaluate(x.clone()) for member in self.members]
-        return torch.stack([p[0] for p in parts]).mean(0), torch.stack([p[1] for p in parts]).mean(0)
+        return torch.stack([p[0].cpu() for p in parts]).mean(0), torch.stack([p[1].cpu() for p in parts]).mean(0)
 
     def score_spread(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standard deviation (n, 6) of the members' scores at phase-space points (n, 6) in kpc and km/s; 1/kpc and s/km."""
@@ -53,6 +53,9 @@ class EnsembleDistribution(Distribution):
         counts = np.diff(np.linspace(0, n, len(self.members) + 1).astype(int))
         x = np.concatenate([m._sample(int(k), seed + i) for i, (m, k) in enumerate(zip(self.members, counts, strict=True)) if k])
         return np.random.default_rng(seed).permutation(x)
+
+    def _parts(self) -> list[Any]:
+        return list(self.members)
 
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         return members_state(self.members)

@@ -131,6 +131,9 @@ class FlowDistribution(Distribution):
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
         return sample_in_volume(self.flow, self.whitening, self.volume, n, seed)[0]
 
+    def _parts(self) -> list[Any]:
+        return [self.flow, self.whitening]
+
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         tensors = {name: value.detach().cpu().numpy() for name, value in self.flow.state_dict().items()}
         padding = None if self.padding is None else self.padding.to_dict()

@@ -105,6 +105,9 @@ class ScoreMatchingDistribution(Distribution):
         (score,) = torch.autograd.grad(log_f.sum(), x)
         return log_f.detach(), score
 
+    def _parts(self) -> list[Any]:
+        return [self.network, self.whitening]
+
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         network = self.network
         tensors = {name: value.detach().cpu().numpy() for name, value in network.state_dict().items()}

@@ -121,6 +121,9 @@ class StitchedDistribution(Distribution):
                 raise FitError(f"only {found} of {drawn} draws fall inside the {self.volume.describe()}; the flows were not trained there")
         return rng.permutation(np.concatenate(kept))[:n]
 
+    def _parts(self) -> list[Any]:
+        return list(self.members)
+
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         return members_state(self.members)
 
