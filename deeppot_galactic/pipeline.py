@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,14 +151,12 @@ class _Run:
         path, checkpoint = self.state.path(name), self.folder / "distribution" / "checkpoint.safetensors"
         if self.state.finished("distribution"):
             return Distribution.load(path).history.to_dict()
-        from .distribution.ensemble import fit_ensemble
         from .distribution.executors import open_executor
         from .distribution.fit import fit_distribution
 
         settings = self.config.distribution
-        fit: Any = fit_distribution if settings.members == 1 else partial(fit_ensemble, members=settings.members)
         with self.state.stage("distribution", name), open_executor(settings.executor, settings.workers) as executor:
-            distribution = fit(
+            distribution = fit_distribution(
                 self.tracers,
                 self.volume,
                 preset=settings.preset,
@@ -168,6 +165,7 @@ class _Run:
                 validation_fraction=settings.validation_fraction,
                 progress=self.progress if settings.executor in ("serial", "threads") else None,
                 checkpoint=checkpoint,
+                members=settings.members,
                 executor=executor,
                 **settings.options,
             )

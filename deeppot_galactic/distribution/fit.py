@@ -134,6 +134,7 @@ def fit_distribution(
     progress: Progress | None = None,
     checkpoint: str | Path | None = None,
     validation_fraction: float = 0.25,
+    members: int = 1,
     executor: Executor | None = None,
     **overrides: Any,
 ) -> Distribution:
@@ -157,8 +158,10 @@ def fit_distribution(
         File to write to now and then; an existing one is continued, bit-identically on the CPU.
     validation_fraction : float
         Share of the stars held out, shuffled.
+    members : int
+        More than one make an ensemble: fits with the seeds seed, seed + 1, ..., their mean, and their spread as the uncertainty.
     executor : concurrent.futures.Executor, optional
-        Trains the shells of the volume side by side; no ``progress`` with an executor of processes.
+        Trains the members, or the shells of the volume, side by side; no ``progress`` with an executor of processes.
     **overrides
         Settings of the preset to replace.
 
@@ -181,6 +184,11 @@ def fit_distribution(
     >>> score_x, score_v = df.score(tracers.pos, tracers.vel)  # doctest: +SKIP
     """
     settings = resolve_settings(preset, overrides)
+    if members != 1:
+        from .ensemble import fit_ensemble
+
+        shared = {"preset": preset, "device": device, "progress": progress, "validation_fraction": validation_fraction} | overrides
+        return fit_ensemble(tracers, volume, members=members, seed=seed, executor=executor, checkpoint=checkpoint, **shared)
     if not 0.0 <= validation_fraction < 1.0:
         raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
     check_symmetries(settings, volume)

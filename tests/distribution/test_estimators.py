@@ -9,7 +9,6 @@ import pytest
 from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.base import Distribution
-from deeppot_galactic.distribution.ensemble import fit_ensemble
 from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.errors import FitError
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
@@ -20,18 +19,18 @@ SHELLS = Cylinder(shells=[0, 2, 5] * u.kpc, half_height=1.5 * u.kpc)
 SMALL = {"steps": 40, "batch": 256, "width": 16, "depth": 2, "validate_every": 10, "checkpoint_every": 15}
 FLOW = SMALL | {"warmup": 5, "solver_steps": 3, "rate": 5e-3, "whiten": False}
 TABLE = {
-    "score-matching": (fit_distribution, WHOLE, {"preset": "quick"} | SMALL),
-    "score-matching-symmetric": (fit_distribution, WHOLE, {"preset": "quick", "reflect": True, "turn": True} | SMALL),
-    "flow-matching": (fit_distribution, WHOLE, {"preset": "flow-matching", "ema": 0.9} | FLOW),
-    "likelihood": (fit_distribution, WHOLE, {"preset": "paper-small"} | FLOW | {"depth": 1, "steps": 20}),
-    "ensemble": (fit_ensemble, WHOLE, {"preset": "quick", "members": 2} | SMALL),
-    "stitched": (fit_distribution, SHELLS, {"preset": "flow-matching", "ema": 0.9} | FLOW),
+    "score-matching": (WHOLE, {"preset": "quick"} | SMALL),
+    "score-matching-symmetric": (WHOLE, {"preset": "quick", "reflect": True, "turn": True} | SMALL),
+    "flow-matching": (WHOLE, {"preset": "flow-matching", "ema": 0.9} | FLOW),
+    "likelihood": (WHOLE, {"preset": "paper-small"} | FLOW | {"depth": 1, "steps": 20}),
+    "ensemble": (WHOLE, {"preset": "quick", "members": 2} | SMALL),
+    "stitched": (SHELLS, {"preset": "flow-matching", "ema": 0.9} | FLOW),
 }
 
 
 def fit(name, **more):
-    function, volume, options = TABLE[name]
-    return function(Tracers(STARS), volume, **(options | more))
+    volume, options = TABLE[name]
+    return fit_distribution(Tracers(STARS), volume, **(options | more))
 
 
 @pytest.fixture(scope="module", params=list(TABLE))
