@@ -23,6 +23,7 @@ from .frame import RotatingFrame, stationarity_rate
 from .model import PotentialModel
 from .moments import Progress
 from .pointwise import fit_pointwise
+from .posterior import PotentialPosterior
 from .weak_fit import MIN_STARS, WeakFit, fit_weak
 
 if TYPE_CHECKING:
@@ -184,15 +185,16 @@ def fit_potential(
         )
     meta: dict[str, Any] = {"method": method, "seed": seed, "n_points": len(points), "weak_form": _describe(weak)}
     if method == "weak":
-        potential, omega, error = weak.potential, weak.solution.omega, weak.omega_error
+        potential, omega, error, posterior = weak.potential, weak.solution.omega, weak.omega_error, weak.posterior
     else:
         potential, solution = fit_pointwise(shifted, points.score, volume, weak.base, weights=points.weights, omega_prior=prior, seed=seed)
         # The scores' own bias does not show in their scatter: the disagreement with the weak form does.
         omega, error = solution.omega, float(np.hypot(solution.omega_error, solution.omega - weak.solution.omega))
+        posterior = PotentialPosterior(potential.basis, solution.covariance[1:, 1:])
         meta["chi2_per_row"], meta["density_scatter"] = solution.chi2 / solution.n_rows, solution.density_scatter
     errors = np.array([np.nan, np.nan, error if "omega_z" in frame.free else np.nan])
     fitted = frame.with_vectors(np.array([0.0, 0.0, omega]))
-    return PotentialModel(_centred(potential, frame), points.volume, fitted, omega_error=errors, meta=meta)
+    return PotentialModel(_centred(potential, frame), points.volume, fitted, omega_error=errors, meta=meta, posterior=posterior)
 
 
 def _omega_prior(frame: RotatingFrame) -> tuple[float, float] | None:
@@ -230,6 +232,9 @@ def _describe(weak: WeakFit) -> dict[str, Any]:
         "identified": s.identified,
         "chi2_per_row": s.chi2 / s.n_rows,
         "density_scatter": s.density_scatter,
+        "bar_radii": weak.bar,
+        "random_change": weak.evolution.change,
+        "wobble": weak.evolution.inside,
         "base": weak.base.to_list(),
     }
 
@@ -271,4 +276,6 @@ def _fit_network(
         "median_rate": float(np.median(np.abs(rate))),
         "weak_form": _describe(weak),
     }
-    return PotentialModel(inner, points.volume, fitted, omega_error=errors, history=history.to_dict(), meta=meta)
+    # The posterior is about the rotation axis; with x0 elsewhere its basis would have to move.
+    posterior = weak.posterior if anchored and not fitted.x0_vector.any() else None
+    return PotentialModel(inner, points.volume, fitted, omega_error=errors, history=history.to_dict(), meta=meta, posterior=posterior)

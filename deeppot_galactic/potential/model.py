@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalogue.volumes import Volume
-from ..errors import StoreError
+from ..errors import FitError, StoreError
 from ..store import read_model, rebuilding, write_model
 from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY, vectors
 from .analytic import InnerPotential
@@ -21,6 +21,7 @@ from .basis import LinearPotential
 from .blended import GlobalPotential
 from .frame import RotatingFrame
 from .network_potential import NetworkPotential
+from .posterior import PotentialPosterior
 
 if TYPE_CHECKING:
     import astropy.units as u
@@ -48,6 +49,8 @@ class PotentialModel:
         Method, settings, diagnostics; JSON-able.
     global_potential : GlobalPotential, optional
         Made from ``inner`` where absent.
+    posterior : PotentialPosterior, optional
+        Errors of forces and densities: that of the fit for the linear methods, that of its anchor for the network.
     """
 
     def __init__(
@@ -60,11 +63,13 @@ class PotentialModel:
         history: dict[str, Any] | None = None,
         meta: dict[str, Any] | None = None,
         global_potential: GlobalPotential | None = None,
+        posterior: PotentialPosterior | None = None,
     ) -> None:
         self.inner, self.volume, self.frame = inner, volume, frame
         self._omega_error = np.asarray(omega_error, dtype=float)
         self.history = dict(history or {})
         self.meta = dict(meta or {})
+        self.posterior = posterior
         self.global_potential = global_potential or GlobalPotential(
             inner, volume, omega=frame.omega_vector, x0=frame.x0_vector, v0=frame.v0_vector
         )
@@ -94,6 +99,29 @@ class PotentialModel:
     def acceleration(self, pos: u.Quantity) -> u.Quantity:
         """-grad Phi at positions (N, 3): (N, 3) in km^2/s^2/kpc (gravity alone, no inertial forces)."""
         return -self.global_potential.gradient(vectors(pos, LENGTH, "pos")) * ACCELERATION
+
+    def acceleration_error(self, pos: u.Quantity) -> u.Quantity:
+        """Standard error of each component of the acceleration at positions (N, 3) in the training volume: (N, 3), km^2/s^2/kpc.
+
+        Statistical, with what the weak form leaves unexplained added; NaN outside the volume.
+
+        Raises
+        ------
+        FitError
+            For a model without a posterior (trained on scores alone): use `deeppot_galactic.potential.resampled.fit_ensemble`.
+        """
+        x = vectors(pos, LENGTH, "pos")
+        return np.where(self.in_training_volume(pos)[:, None], self._posterior().gradient_error(x), np.nan) * ACCELERATION
+
+    def density_error(self, pos: u.Quantity) -> u.Quantity:
+        """Standard error of the density at positions (N, 3) in the training volume: (N,) in Msun/kpc^3; as `acceleration_error`."""
+        x = vectors(pos, LENGTH, "pos")
+        return np.where(self.in_training_volume(pos), self._posterior().density_error(x), np.nan) * DENSITY
+
+    def _posterior(self) -> PotentialPosterior:
+        if self.posterior is None:
+            raise FitError("a model trained on scores alone has no posterior; potential.resampled.fit_ensemble gives errors")
+        return self.posterior
 
     def density(self, pos: u.Quantity) -> u.Quantity:
         """Total matter density lap Phi / (4 pi G) at positions (N, 3): (N,) in Msun/kpc^3."""
@@ -152,6 +180,8 @@ class PotentialModel:
         arrays, header = self.inner.to_arrays()  # type: ignore[attr-defined]
         tensors = {f"inner/{k}": v for k, v in arrays.items()}
         tensors |= {f"global/{k}": v for k, v in self.global_potential.to_arrays().items()}
+        errors, errors_header = self.posterior.to_arrays() if self.posterior is not None else ({}, None)
+        tensors |= {f"posterior/{k}": v for k, v in errors.items()}
         kind = next(name for name, cls in _INNER.items() if isinstance(self.inner, cls))
         write_model(
             path,
@@ -163,6 +193,7 @@ class PotentialModel:
                 "omega_error": [None if np.isnan(e) else float(e) for e in self._omega_error],
                 "history": self.history,
                 "meta": self.meta,
+                "posterior": errors_header,
             },
             KIND,
         )
@@ -187,6 +218,8 @@ class PotentialModel:
                 raise StoreError(f"{path} holds a potential of unknown type {kind!r}")
             inner = _INNER[kind].from_arrays(_with_prefix(tensors, "inner/"), inner_header)
             volume = Volume.from_dict(header["volume"])
+            described = header.get("posterior")
+            posterior = None if described is None else PotentialPosterior.from_arrays(_with_prefix(tensors, "posterior/"), described)
             errors = np.array([np.nan if e is None else e for e in header["omega_error"]])
             model = cls(
                 inner,
@@ -196,6 +229,7 @@ class PotentialModel:
                 history=header["history"],
                 meta=header["meta"],
                 global_potential=GlobalPotential.from_arrays(inner, volume, _with_prefix(tensors, "global/")),
+                posterior=posterior,
             )
             somewhere = np.asarray(volume.center, dtype=float)[None] + 0.1
             if not np.isfinite(np.append(inner.evaluate(somewhere, 1)[1], model.global_potential.gradient(somewhere))).all():

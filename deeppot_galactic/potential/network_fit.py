@@ -147,11 +147,11 @@ def _weights(points: GradientSample, settings: PotentialSettings) -> Array:
 
 def _anchor(weak: WeakFit, x: Array) -> list[Array]:
     """Mean gradient of Phi and inverse square root of its covariance under the weak form's posterior: (n, 3), (n, 3, 3)."""
-    mean, whiten = np.empty_like(x), np.empty((len(x), 3, 3))
+    mean, whiten, posterior = np.empty_like(x), np.empty((len(x), 3, 3)), weak.posterior
     for start in range(0, len(x), 4096):
         part = slice(start, start + 4096)
         mean[part] = weak.potential.evaluate(x[part], 1)[1]
-        covariance = weak.gradient_covariance(x[part])
+        covariance = posterior.gradient_covariance(x[part])
         floor = _FORCE_FLOOR * np.linalg.norm(mean[part], axis=1)
         covariance += (floor**2 + 1e-6)[:, None, None] * np.eye(3)
         whiten[part] = np.linalg.inv(np.linalg.cholesky(covariance))

@@ -26,6 +26,7 @@ from .basis import Basis, DiscBasis, LinearPotential, basis_for
 from .evolution import Evolution, Layout, weak_quadratic
 from .linear import DensityPrior, LinearSolution, solve
 from .moments import N_FIELDS, Progress, WeakEquations, WeakForm, test_basis
+from .posterior import PotentialPosterior
 
 Array = NDArray[np.float64]
 
@@ -125,10 +126,10 @@ class WeakFit:
     def omega_error(self) -> float:
         return float(np.hypot(self.solution.omega_error, self.systematic))
 
-    def gradient_covariance(self, x: Array) -> Array:
-        """Posterior covariance of grad Phi at points (n, 3): (n, 3, 3)."""
-        gradient = self.potential.basis.evaluate(x, 1)[1]
-        return np.einsum("nki,kl,nlj->nij", gradient, self.solution.covariance[1:, 1:], gradient, optimize=True)
+    @property
+    def posterior(self) -> PotentialPosterior:
+        """Errors of forces and densities."""
+        return PotentialPosterior(self.potential.basis, self.solution.covariance[1:, 1:])
 
 
 def fit_weak(

@@ -116,7 +116,7 @@ def test_weak_fit_recovers_forces_and_omega_within_its_errors(ergodic, fit):
     truth = -ergodic.acceleration(x)
     deviation = weak.potential.evaluate(x, 1)[1] - truth
     assert np.median(np.linalg.norm(deviation, axis=1) / np.linalg.norm(truth, axis=1)) < 0.08
-    whitened = np.linalg.solve(np.linalg.cholesky(weak.gradient_covariance(x)), deviation[:, :, None])[:, :, 0]
+    whitened = np.linalg.solve(np.linalg.cholesky(weak.posterior.gradient_covariance(x)), deviation[:, :, None])[:, :, 0]
     assert np.median(np.sum(whitened**2, axis=1)) < 12.0
 
 

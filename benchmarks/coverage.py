@@ -1,0 +1,133 @@
+"""Do the claimed errors hold? Many realisations of galaxies with known answers, and how often 68 % intervals contain the truth.
+
+    python benchmarks/coverage.py [--realisations 40] [--stars 20000] [--snapshot testparticle_bar.npz] [--out coverage.json]
+
+Rotating Gaussian bars (an exact, stationary distribution function) of axis ratios, angles and pattern speeds drawn at random; ergodic
+f(E_J) inside corotation of a realistic barred potential; and, with ``--snapshot``, disjoint random parts of a snapshot of test particles
+with its truth. For `pattern_speed` and `fit_weak`: the share of realisations with |Omega - truth| below the claimed error, the root mean
+square of the deviation in units of it, the median claim; for the forces of `fit_weak` the share of force components within their
+claimed error at the places of the stars.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+
+import deeppot_galactic as dg
+from deeppot_galactic.catalogue.truth import read_truth
+from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
+from deeppot_galactic.mocks.gaussian_bar import GaussianBar
+from deeppot_galactic.potential.weak_fit import fit_weak
+
+Case = tuple[np.ndarray, dg.Volume, float, np.ndarray, np.ndarray]
+"""Stars (n, 6), volume, true Omega, places (m, 3), true gradient of Phi there (m, 3)."""
+
+
+def gaussian_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
+    for _ in range(n):
+        length = rng.uniform(1.8, 2.6)
+        lengths = (length, length * rng.uniform(0.45, 0.75), 0.4)
+        bar = GaussianBar(lengths=lengths, sigma=80.0, omega=rng.uniform(25.0, 50.0), angle=rng.uniform(0.0, np.pi))
+        w = bar.sample(stars, rng)
+        places = _places(w, 3.5, 1.0)
+        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc), bar.omega, places, -bar.acceleration(places)
+
+
+def ergodic_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
+    bar = ErgodicBar()
+    for _ in range(n):
+        w = bar.sample(stars, rng)
+        places = _places(w, 4.0, 1.0)
+        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc), bar.omega, places, -bar.acceleration(places)
+
+
+def parts(path: Path, n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
+    truth, tracers = read_truth(path), dg.read_tracers(path)
+    rows = tracers.phase_space[rng.permutation(len(tracers))]
+    volume = dg.Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+    x = truth.positions
+    use = volume.contains(x) & (np.hypot(x[:, 0], x[:, 1]) > 1) & (np.abs(x[:, 2]) < 1.5)
+    for k in range(min(n, len(rows) // stars)):
+        yield rows[k * stars : (k + 1) * stars], volume, truth.omega, x[use][:500], -truth.accelerations[use][:500]
+
+
+def _places(w: np.ndarray, radius: float, height: float) -> np.ndarray:
+    x = w[:2000, :3]
+    return x[(np.hypot(x[:, 0], x[:, 1]) < radius) & (np.abs(x[:, 2]) < height)][:500]
+
+
+def measure(name: str, cases: Iterator[Case]) -> dict[str, Any]:
+    """All realisations of one kind."""
+    pulls: dict[str, list[float]] = {"pattern": [], "weak": []}
+    claims: dict[str, list[float]] = {"pattern": [], "weak": []}
+    forces, unidentified = [], 0
+    for k, (w, volume, omega, places, gradient) in enumerate(cases):
+        speed = dg.pattern_speed(dg.Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), volume, seed=k)
+        weak = fit_weak(w, volume, seed=k)
+        unidentified += not weak.solution.identified
+        for method, value, error in (
+            ("pattern", speed.value.value, speed.error.value),
+            ("weak", weak.solution.omega, weak.omega_error),
+        ):
+            pulls[method].append((value - omega) / error)
+            claims[method].append(error / omega)
+        deviation = weak.potential.evaluate(places, 1)[1] - gradient
+        error = np.sqrt(np.einsum("nii->ni", weak.posterior.gradient_covariance(places)))
+        forces.append(np.mean(np.abs(deviation[:, :2]) < error[:, :2]))
+        print(
+            f"{name} {k + 1}: truth {omega:.2f}  pattern {speed.value.value:.2f} +- {speed.error.value:.2f}  "
+            f"weak {weak.solution.omega:.2f} +- {weak.omega_error:.2f} (statistical {weak.solution.omega_error:.2f})",
+            flush=True,
+        )
+    row: dict[str, Any] = {"case": name, "realisations": len(forces), "unidentified": unidentified}
+    for method, values in pulls.items():
+        z = np.array(values)
+        row[method] = {
+            "within": float(np.mean(np.abs(z) < 1)),
+            "rms": float(np.sqrt(np.mean(z**2))),
+            "mean": float(z.mean()),
+            "claim": float(np.median(claims[method])),
+        }
+    row["forces_within"] = float(np.mean(forces))
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--realisations", type=int, default=40)
+    parser.add_argument("--stars", type=int, default=20_000)
+    parser.add_argument("--snapshot", type=Path, default=None)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=None)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(options.seed)
+    rows = [
+        measure("Gaussian bar", gaussian_bars(options.realisations, options.stars, rng)),
+        measure("ergodic bar", ergodic_bars(options.realisations // 2, options.stars, rng)),
+    ]
+    if options.snapshot is not None:
+        rows.append(measure("test particles", parts(options.snapshot, options.realisations, options.stars, rng)))
+    print("\ncase             n   method    within 1 sigma   rms pull   mean pull   median claim")
+    for row in rows:
+        for method in ("pattern", "weak"):
+            r = row[method]
+            line = (
+                f"{row['case']:15s} {row['realisations']:3d}  {method:8s} {100 * r['within']:10.0f} %  {r['rms']:12.2f} {r['mean']:+11.2f}"
+            )
+            print(f"{line} {100 * r['claim']:11.1f} %")
+        print(f"{row['case']:15s} {row['realisations']:3d}  forces   {100 * row['forces_within']:10.0f} %")
+    if options.out is not None:
+        options.out.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

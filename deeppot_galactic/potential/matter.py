@@ -1,0 +1,141 @@
+r"""Matter from a potential: smoothed densities, dark matter, and radial profiles with errors.
+
+The total density is lap Phi / (4 pi G). Given the density of the stars, the rest is dark: rho_dark = rho - rho_stars (Kalda, Green & Ghosh
+2023, section 4). Second derivatives are noisy at single points; means over a kernel or a shell are what a fit determines, and their errors
+follow from the posterior with all correlations (`posterior`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FitError
+from ..units import DENSITY, LENGTH, to_internal, vectors
+
+if TYPE_CHECKING:
+    import astropy.units as u
+    from astropy.table import QTable
+
+    from .model import PotentialModel
+
+Array = NDArray[np.float64]
+StellarDensity = Callable[["u.Quantity"], "u.Quantity"]
+"""Positions (n, 3) to densities (n,), both with units."""
+
+
+def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantity, n: int = 64, seed: int = 0) -> u.Quantity:
+    """Total density averaged over a Gaussian kernel that is cut at the edge of the training volume.
+
+    Parameters
+    ----------
+    model : PotentialModel
+    pos : Quantity, shape (N, 3)
+    width : Quantity
+        Standard deviation of the kernel along each axis: a length, or three.
+    n : int
+        Points of the kernel at every position; the same displacements, drawn in opposite pairs, serve all of them.
+    seed : int
+
+    Returns
+    -------
+    Quantity, shape (N,), Msun/kpc^3
+        NaN where no point of the kernel is inside the volume.
+
+    Raises
+    ------
+    UnitsError
+        For positions or widths without units.
+    """
+    x = vectors(pos, LENGTH, "pos")
+    half = np.random.default_rng(seed).standard_normal((max(n // 2, 1), 3)) * to_internal(width, LENGTH, "width")
+    steps = np.concatenate([half, -half])
+    places = (x[:, None, :] + steps).reshape(-1, 3)
+    inside = model.in_training_volume(places * LENGTH)
+    density = np.zeros(len(places))
+    if inside.any():
+        density[inside] = model.density(places[inside] * LENGTH).to_value(DENSITY)
+    count = inside.reshape(len(x), -1).sum(axis=1)
+    total = density.reshape(len(x), -1).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan) * DENSITY
+
+
+def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDensity) -> u.Quantity:
+    """Total density less that of the stars at positions (N, 3): (N,) in Msun/kpc^3; negative where the fit or ``stars`` is wrong.
+
+    Raises
+    ------
+    UnitsError
+        If ``stars`` gives no densities.
+    """
+    return model.density(pos) - _stellar(stars, pos)
+
+
+def dark_matter_profile(
+    model: PotentialModel, radii: u.Quantity, *, stars: StellarDensity | None = None, n: int = 2000, seed: int = 0
+) -> QTable:
+    """Mean density in spherical shells about the rotation axis' origin, within the training volume.
+
+    Parameters
+    ----------
+    model : PotentialModel
+    radii : Quantity, shape (K + 1,)
+        Edges of the shells.
+    stars : callable, optional
+        Stellar density, ``stars(pos) -> Quantity``; without it the column ``dark`` is absent.
+    n : int
+        Points in every shell, uniform in its part of the volume.
+    seed : int
+
+    Returns
+    -------
+    QTable
+        One row a shell: r_lo, r_hi, total, total_error and, with ``stars``, dark, dark_error (the error of the total density; ``stars``
+        is taken as exact), all in Msun/kpc^3. NaN where a shell misses the volume; errors are NaN for a model without a posterior.
+
+    Raises
+    ------
+    FitError
+        If the edges do not increase.
+    """
+    from astropy.table import QTable
+
+    edges = np.atleast_1d(to_internal(radii, LENGTH, "radii")).astype(float)
+    if len(edges) < 2 or np.any(np.diff(edges) <= 0) or edges[0] < 0:
+        raise FitError(f"the edges of the shells must increase from zero or above, found {edges.tolist()} kpc")
+    rng = np.random.default_rng(seed)
+    rows = []
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        x = _in_shell(model, low, high, n, rng)
+        if not len(x):
+            rows.append((np.nan, np.nan, np.nan))
+            continue
+        total = float(np.mean(model.density(x * LENGTH).to_value(DENSITY)))
+        error = model.posterior.mean_density_error(x) if model.posterior is not None else np.nan
+        stellar = np.nan if stars is None else float(np.mean(_stellar(stars, x * LENGTH).to_value(DENSITY)))
+        rows.append((total, error, total - stellar))
+    total, error, dark = np.array(rows).T
+    table = QTable({"r_lo": edges[:-1] * LENGTH, "r_hi": edges[1:] * LENGTH, "total": total * DENSITY, "total_error": error * DENSITY})
+    if stars is not None:
+        table["dark"], table["dark_error"] = dark * DENSITY, error * DENSITY
+    return table
+
+
+def _in_shell(model: PotentialModel, low: float, high: float, n: int, rng: np.random.Generator) -> Array:
+    """Up to ``n`` points of a shell that lie in the volume, (m, 3)."""
+    found = np.empty((0, 3))
+    for _ in range(40):
+        direction = rng.standard_normal((4 * n, 3))
+        radius = rng.uniform(low**3, high**3, 4 * n) ** (1.0 / 3.0)
+        x = direction / np.linalg.norm(direction, axis=1)[:, None] * radius[:, None] + model.frame.x0_vector
+        found = np.concatenate([found, x[model.in_training_volume(x * LENGTH)]])
+        if len(found) >= n:
+            break
+    return found[:n]
+
+
+def _stellar(stars: StellarDensity, pos: u.Quantity) -> u.Quantity:
+    return to_internal(stars(pos), DENSITY, "the stellar density") * DENSITY

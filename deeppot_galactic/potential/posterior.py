@@ -1,0 +1,68 @@
+r"""Errors of forces and densities from the posterior of a linear fit.
+
+With Phi = base + sum_k c_k B_k and the posterior covariance C of the coefficients, any linear functional F of Phi has the variance
+F(B)^T C F(B): its components of force, its density lap Phi / (4 pi G), and their means over many points, whose errors are correlated.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..units import G
+from .basis import Basis, basis_from_dict
+
+Array = NDArray[np.float64]
+_CHUNK = 2048
+
+
+class PotentialPosterior:
+    """Posterior of a potential about its best fit; NumPy, kpc and km/s.
+
+    Parameters
+    ----------
+    basis : Basis
+    covariance : (K, K) array, (km/s)^4
+    """
+
+    def __init__(self, basis: Basis, covariance: Array) -> None:
+        self.basis, self.covariance = basis, np.asarray(covariance, dtype=float)
+
+    def gradient_covariance(self, x: Array) -> Array:
+        """Covariance of grad Phi at points (n, 3): (n, 3, 3)."""
+        parts = []
+        for start in range(0, len(x), _CHUNK):
+            gradient = np.moveaxis(self.basis.evaluate(x[start : start + _CHUNK], 1)[1], 2, 1)
+            parts.append(np.matmul(gradient @ self.covariance, np.moveaxis(gradient, 2, 1)))
+        return np.concatenate(parts) if parts else np.empty((0, 3, 3))
+
+    def gradient_error(self, x: Array) -> Array:
+        """Standard errors of the components of grad Phi at points (n, 3): (n, 3)."""
+        return np.sqrt(np.einsum("nii->ni", self.gradient_covariance(x)))
+
+    def density_error(self, x: Array) -> Array:
+        """Standard error of the density at points (n, 3): (n,) in Msun/kpc^3."""
+        parts = []
+        for start in range(0, len(x), _CHUNK):
+            rows = self.basis.laplacian(x[start : start + _CHUNK])
+            parts.append(np.sqrt(np.sum((rows @ self.covariance) * rows, axis=1)))
+        return np.concatenate(parts) / (4.0 * np.pi * G) if parts else np.empty(0)
+
+    def mean_density_error(self, x: Array) -> float:
+        """Standard error of the mean density over points (n, 3), Msun/kpc^3."""
+        total = np.zeros(self.basis.size)
+        for start in range(0, len(x), _CHUNK):
+            total += self.basis.laplacian(x[start : start + _CHUNK]).sum(axis=0)
+        mean = total / max(len(x), 1)
+        return float(np.sqrt(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
+
+    def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
+        """Tensors and a JSON-able header for a model file."""
+        return {"covariance": self.covariance}, {"basis": self.basis.to_dict()}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> PotentialPosterior:
+        """Inverse of `to_arrays`."""
+        return cls(basis_from_dict(header["basis"]), arrays["covariance"])
