@@ -217,6 +217,8 @@ def _run(config: Any, out: Path, resume: bool, device: str | None, seed: int | N
     given = {name: value for name, value in (("device", device), ("seed", seed), ("threads", threads)) if value is not None}
     with bars(quiet=as_json) as progress:
         result = carry_out(config.replace(run=given), out, resume=resume, progress=progress)
+    if not result.summary:
+        return  # one of several processes that trained together; the first tells the result
     if as_json:
         _print_json({"folder": str(result.folder), "report": str(result.report), **result.summary})
         return

@@ -2,7 +2,7 @@
 
 One section for each stage; every key but ``catalogue.path`` has a default. Lengths are kpc, angular speeds km/s/kpc.
 
-    [catalogue]      path (relative to the file), limit (random thinning), options (keywords of `read_tracers`)
+    [catalogue]      path (relative to the file), limit (random thinning), bootstrap, options (keywords of `read_tracers`)
     [volume]         kind = "cylinder": r_out, half_height, r_in, shells;  kind = "ball": center, radius
     [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`); members (of an ensemble),
                      executor ("serial", "threads", "processes", or "package.module:Executor") and workers train them, or the shells
@@ -38,10 +38,12 @@ class _Section(BaseModel):
 
 
 class CatalogueConfig(_Section):
-    """Where the stars are. ``limit`` keeps that many of them, drawn at random with the seed of the run."""
+    """Where the stars are. ``limit`` keeps that many of them, drawn at random with the seed of the run; ``bootstrap`` = k replaces them by
+    bootstrap sample number k: every star with a weight drawn from Poisson(1)."""
 
     path: Annotated[str, Field(min_length=1)]
     limit: Annotated[int, Field(ge=1)] | None = None
+    bootstrap: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     options: Options = {}
 
 

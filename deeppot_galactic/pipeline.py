@@ -8,6 +8,8 @@ the same numbers as an uninterrupted one.
 
 Run folder: config.toml (resolved), catalogue.json (every cut and its count), pattern_speed.json, distribution/fit.safetensors,
 gradients.h5, model.safetensors, summary.json, figures/*.png, report.html, log.txt, state.json.
+
+Under ``torchrun`` the processes share the trainings, and the first carries out and writes everything else (`trainings`).
 """
 
 from __future__ import annotations
@@ -22,15 +24,27 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .errors import CatalogueError, DeepPotError, DeepPotWarning
-from .preparation import check_settings, load_catalogue, make_frame, make_volume
+from .preparation import check_settings, load_catalogue, make_volume
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
+from .trainings import (
+    DISTRIBUTION,
+    DONE,
+    POTENTIAL,
+    check_team,
+    distribution_checkpoint,
+    fit_run_distribution,
+    fit_run_potential,
+    follow,
+    potential_checkpoint,
+)
 
 if TYPE_CHECKING:
     from .catalogue.tracers import Tracers
     from .catalogue.volumes import Volume
     from .distribution.gradients import GradientSample
     from .potential.model import PotentialModel
+    from .training.distributed import Group
 
 LOGGER = logging.getLogger("deeppot_galactic")
 STAGES = ("catalogue", "pattern_speed", "distribution", "gradients", "potential", "report")
@@ -76,21 +90,38 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     DeepPotError
         For bad input of any kind, before anything is written; or when a fit fails. Finished stages stay.
     """
+    from .training.distributed import process_group
+
+    with process_group(config.run.device) as group:
+        if not group.leads:
+            follow(config, Path(out), group)
+            return RunResult(Path(out), {}, Path(out) / "report.html")
+        try:
+            return _lead(config, out, resume, progress, group)
+        finally:
+            group.agree(DONE)
+
+
+def _lead(config: Config, out: str | Path, resume: bool, progress: Progress | None, group: Group) -> RunResult:
+    """The run, in the process that writes."""
     folder = check_folder(out, config, resume=resume)
     check_settings(config)
+    check_team(config, group.size)
     volume = make_volume(config.volume)
     tracers, catalogue = load_catalogue(config, volume)
     with claim(folder):
         state = open_run(config, folder)
         LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, folder.resolve(), config.digest()[:12])
-        return _carry_out(state, tracers, volume, catalogue, progress)
+        return _carry_out(state, tracers, volume, catalogue, progress, group)
 
 
-def _carry_out(state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None) -> RunResult:
+def _carry_out(
+    state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None, group: Group
+) -> RunResult:
     """All stages, with warnings noted and errors logged."""
     with _noted_warnings(state.notes), _threads(state.config.run.threads):
         try:
-            return _Run(state, tracers, volume, catalogue, progress).all()
+            return _Run(state, tracers, volume, catalogue, progress, group).all()
         except DeepPotError as error:
             LOGGER.error("%s", error)
             raise
@@ -102,10 +133,13 @@ def _carry_out(state: RunState, tracers: Tracers, volume: Volume, catalogue: dic
 class _Run:
     """The stages of one run, in order; `run` is its only user."""
 
-    def __init__(self, state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None) -> None:
+    def __init__(
+        self, state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None, group: Group
+    ) -> None:
         self.state, self.config, self.folder = state, state.config, state.folder
         self.tracers, self.volume, self.catalogue = tracers, volume, catalogue
         self.progress: Progress = progress if progress is not None else _silent
+        self.group = group
 
     def all(self) -> RunResult:
         report = self.folder / "report.html"
@@ -148,27 +182,12 @@ class _Run:
         from .distribution.base import Distribution
 
         name = "distribution/fit.safetensors"
-        path, checkpoint = self.state.path(name), self.folder / "distribution" / "checkpoint.safetensors"
+        path, checkpoint = self.state.path(name), distribution_checkpoint(self.folder)
         if self.state.finished("distribution"):
             return Distribution.load(path).history.to_dict()
-        from .distribution.executors import open_executor
-        from .distribution.fit import fit_distribution
-
-        settings = self.config.distribution
-        with self.state.stage("distribution", name), open_executor(settings.executor, settings.workers) as executor:
-            distribution = fit_distribution(
-                self.tracers,
-                self.volume,
-                preset=settings.preset,
-                seed=self.config.run.seed,
-                device=self.config.run.device,
-                validation_fraction=settings.validation_fraction,
-                progress=self.progress if settings.executor in ("serial", "threads") else None,
-                checkpoint=checkpoint,
-                members=settings.members,
-                executor=executor,
-                **settings.options,
-            )
+        with self.state.stage("distribution", name):
+            self.group.agree(DISTRIBUTION)
+            distribution = fit_run_distribution(self.config, self.tracers, self.volume, checkpoint, self.progress)
             distribution.save(path)
         for part in checkpoint.parent.glob("checkpoint*.safetensors"):
             part.unlink(missing_ok=True)
@@ -189,27 +208,13 @@ class _Run:
         return GradientSample.load(path)
 
     def _potential(self, points: GradientSample, speed: dict[str, Any]) -> PotentialModel:
-        from .potential.fit import fit_potential
         from .potential.model import PotentialModel
 
-        path, checkpoint = self.folder / "model.safetensors", self.folder / "model.checkpoint.safetensors"
+        path, checkpoint = self.folder / "model.safetensors", potential_checkpoint(self.folder)
         if not self.state.finished("potential"):
-            settings, start = self.config.potential, self.config.pattern_speed
-            omega = speed["value"] if start.omega == "weak" else start.omega
             with self.state.stage("potential", path.name):
-                if omega is None:
-                    warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
-                fit_potential(
-                    points,
-                    frame=make_frame(self.config, float(omega or 0.0)),
-                    method=settings.method,
-                    preset=settings.preset,
-                    seed=self.config.run.seed,
-                    device=self.config.run.device,
-                    progress=self.progress,
-                    checkpoint=checkpoint,
-                    **settings.options,
-                ).save(path)
+                self.group.agree(POTENTIAL)
+                fit_run_potential(self.config, points, speed, checkpoint, self.progress).save(path)
             checkpoint.unlink(missing_ok=True)
         return PotentialModel.load(path)
 

@@ -49,9 +49,20 @@ def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, A
     if limit is not None and limit < len(tracers):
         keep = np.sort(np.random.default_rng(config.run.seed).permutation(len(tracers))[:limit])
         tracers = tracers.select(keep, name=f"random {limit} stars")
+    if config.catalogue.bootstrap is not None:
+        tracers = bootstrap_sample(tracers, config.catalogue.bootstrap)
     inside = len(tracers.within(volume))
     found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
     return tracers, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
+
+
+def bootstrap_sample(tracers: Tracers, number: int) -> Tracers:
+    """Bootstrap sample ``number`` of the stars: each has its weight times a draw from Poisson(1), and those drawn as zero are left out."""
+    counts = np.random.default_rng([number, 0xB007]).poisson(1.0, len(tracers))
+    drawn = tracers.select(counts > 0, name=f"bootstrap sample {number}")
+    weights = counts[counts > 0].astype(float)
+    drawn.weights = weights if drawn.weights is None else drawn.weights * weights
+    return drawn
 
 
 def check_settings(config: Config) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -168,37 +169,151 @@ def test_interrupted_in_every_stage_and_resumed(finished: RunResult, tmp_path: P
     same_run(last.folder, finished.folder)
 
 
-def kill_and_resume(folder: Path, reference: Path, moments: list[float]) -> None:
-    """Start the run in a process of its own, kill it after so many seconds each time, at last let it finish."""
-    config = folder.parent / "run.toml"
-    config.write_text(small_config().to_toml())
-    command = [sys.executable, "-m", "deeppot_galactic", "run", str(config), "--out", str(folder), "--resume", "--json"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    for seconds in moments:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        _, error = process.communicate()
-        assert process.returncode in (-signal.SIGKILL, 0), error
+def command_for(folder: Path, config: Config | None = None) -> tuple[list[str], dict[str, str]]:
+    """The run as a process of its own, with one thread of BLAS as here."""
+    path = folder.parent / "run.toml"
+    path.write_text((small_config() if config is None else config).to_toml())
+    command = [sys.executable, "-m", "deeppot_galactic", "run", str(path), "--out", str(folder), "--resume", "--json"]
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    return command, {**os.environ, **threads, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def kill_in(stage: str, share: float, seconds: float, folder: Path) -> str | None:
+    """Start the run, kill it that share of the stage's ``seconds`` after it began; the stage it really died in, None when it was done."""
+    command, environment = command_for(folder)
+    log = folder / "log.txt"
+    before = log.stat().st_size if log.exists() else 0
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    begun = f"{stage}: started".encode()
+    while process.poll() is None and not (log.exists() and begun in log.read_bytes()[before:]):
+        time.sleep(0.005)
+    time.sleep(share * seconds)
+    process.send_signal(signal.SIGKILL)
+    _, error = process.communicate()
+    assert process.returncode in (-signal.SIGKILL, 0), error
+    if process.returncode == 0:
+        return None
+    state = json.loads((folder / "state.json").read_text())
+    return next((name for name in STAGES if name not in state["stages"]), "end")
+
+
+def finish(folder: Path, reference: Path, config: Config | None = None) -> None:
+    """Let the run go to its end, and compare it bit by bit with one that nothing disturbed."""
+    command, environment = command_for(folder, config)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not list(folder.rglob(".*partial*"))
+    assert not list(folder.rglob("*.rows*"))
+    assert json.loads(done.stdout)["resumed"] is True
     same_run(folder, reference)
 
 
 def test_killed_three_times(finished: RunResult, tmp_path: Path) -> None:
-    total = sum(finished.summary["timings"].values())
-    kill_and_resume(tmp_path / "out", finished.folder, [2.0 + total * share for share in (0.2, 0.5, 0.8)])
+    folder, seconds = tmp_path / "out", finished.summary["timings"]
+    died = [kill_in(stage, 0.5, seconds[stage], folder) for stage in ("distribution", "gradients", "potential")]
+    assert set(died) >= {"distribution", "potential"}
+    finish(folder, finished.folder)
 
 
 @pytest.mark.slow
-def test_killed_twenty_times(finished: RunResult, tmp_path: Path) -> None:
-    rng = np.random.default_rng(8)
-    total = sum(finished.summary["timings"].values())
-    for attempt in range(5):
+def test_killed_at_random_in_every_stage(finished: RunResult, tmp_path: Path) -> None:
+    """Twenty-four kills, four in each stage at random moments, in four runs."""
+    rng, seconds, died = np.random.default_rng(8), finished.summary["timings"], []
+    for attempt in range(4):
         folder = tmp_path / str(attempt) / "out"
         folder.parent.mkdir()
-        kill_and_resume(folder, finished.folder, list(rng.uniform(0.5, 4.0 + total / 2, 4)))
+        died += [kill_in(stage, rng.uniform(0.0, 0.9), seconds[stage], folder) for stage in STAGES]
+        finish(folder, finished.folder)
+    kills = [stage for stage in died if stage is not None]
+    assert len(kills) >= 20
+    assert set(kills) >= set(STAGES), died
+    print({stage: kills.count(stage) for stage in (*STAGES, "end")})
+
+
+def in_a_namespace(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a shell script where file systems can be mounted that nobody else sees; skip where that is not allowed."""
+    try:
+        allowed = subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        allowed = False
+    if not allowed:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    return subprocess.run(["unshare", "-rm", "sh", "-ec", script], env=environment, capture_output=True, text=True, check=False)
+
+
+def refused_and_kept(done: subprocess.CompletedProcess[str], folder: Path, word: str) -> list[str]:
+    """Status 2 and one line; what is listed as finished is whole. Gives the finished stages."""
+    assert done.returncode == 2, done.stderr
+    assert word in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    state = json.loads((folder / "state.json").read_text())
+    for entry in state["stages"].values():
+        for name, size in entry["files"].items():
+            assert (folder / name).stat().st_size == size
+    return list(state["stages"])
+
+
+@pytest.mark.parametrize("kilobytes", [pytest.param(100, marks=pytest.mark.slow), 400, pytest.param(1200, marks=pytest.mark.slow)])
+def test_a_disk_that_is_really_full(finished: RunResult, tmp_path: Path, kilobytes: int) -> None:
+    """A small file system of its own: the run ends in one line, and goes on elsewhere from what it had."""
+    folder = tmp_path / "disk" / "out"
+    folder.parent.mkdir()
+    command, environment = command_for(tmp_path / "elsewhere")
+    command[command.index("--out") + 1] = str(folder)
+    script = (
+        f"mount -t tmpfs -o size={kilobytes}k tmpfs {folder.parent}; status=0; {shlex.join(command)} || status=$?; "
+        f"cp -r {folder} {tmp_path / 'out'}; exit $status"
+    )
+    done = in_a_namespace(script, environment)
+    stages = refused_and_kept(done, tmp_path / "out", "No space left on device")
+    assert "report" not in stages
+    finish(tmp_path / "out", finished.folder)
+
+
+def test_a_folder_that_has_become_read_only(finished: RunResult, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    assert kill_in("pattern_speed", 0.0, 0.0, folder) is not None
+    command, environment = command_for(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    done = in_a_namespace(f"mount --bind {folder} {folder}; mount -o remount,bind,ro {folder}; {shlex.join(command)}", environment)
+    refused_and_kept(done, folder, "Read-only file system")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_make_the_same_run(tmp_path: Path) -> None:
+    """The loss curves of both trainings, and the numbers at the end, against one process at the same global batch."""
+    options = {"steps": 60, "validate_every": 20, "checkpoint_every": 10, "optimiser": "radam", "rate": 1e-3}
+    config = small_config().replace(distribution={"options": options})
+    command, environment = command_for(tmp_path / "one", config)
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    for name, prefix in (("one", []), ("two", start)):
+        command[command.index("--out") + 1] = str(tmp_path / name)
+        several = [command[0], *prefix, *command[1:]] if prefix else command
+        done = subprocess.run(several, env={**environment, "USE_LIBUV": "0"}, capture_output=True, text=True, check=False, timeout=1200)
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)) > 5  # one document, not one of every process
+    one, two = numbers(tmp_path / "one"), numbers(tmp_path / "two")
+    for stage in ("distribution", "potential"):
+        for curve in ("train_loss", "validation_loss"):
+            np.testing.assert_allclose(two["history"][stage][curve], one["history"][stage][curve], rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(two["omega"]["value"], one["omega"]["value"], atol=0.02)
+    assert two["force_error"]["median"] == pytest.approx(one["force_error"]["median"], rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [300, 3000, 50_000, 300_000])
+def test_files_that_may_not_grow(finished: RunResult, tmp_path: Path, limit: int) -> None:
+    """A limit on the size of files (as quotas have) strikes in whatever stage first writes a larger one."""
+    folder = tmp_path / "out"
+    command, environment = command_for(folder)
+    limited = ["sh", "-c", f"ulimit -f {-(-limit // 512)}; exec {shlex.join(command)}"]
+    done = subprocess.run(limited, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    finish(folder, finished.folder)
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,7 +88,7 @@ def train_network(
     training, held = split_indices(len(rows), _VALIDATION, seed)
     batches = ShuffledBatches(*(t[training.to(device)] for t in tensors), size=settings.batch, seed=seed)
     field_batches = ShuffledBatches(*field, size=max(settings.batch // 4, 256), seed=seed + 1)
-    held_rows = tuple(t[held.to(device)][:8192] for t in tensors)
+    held_rows = _of_mean_one(tuple(t[held.to(device)][:8192] for t in tensors), settings)
 
     def loss(batch: Any, _: torch.Generator) -> torch.Tensor:
         return model.loss(batch[0], batch[1], objective)
@@ -99,7 +99,7 @@ def train_network(
     history = train(
         model,
         loss,
-        lambda step: (batches(step), field_batches(step)),
+        lambda step: (_of_mean_one(batches(step), settings), field_batches(step)),
         settings=TrainingSettings(
             steps=settings.steps,
             rate=settings.rate,
@@ -121,6 +121,13 @@ def train_network(
     )
     omega, x0, v0 = (model.vector(g).detach().cpu().double().numpy() for g in ("omega", "x0", "v0"))
     return network.to_numpy(base), frame.with_vectors(omega, x0, v0), history, scale
+
+
+def _of_mean_one(stars: tuple[torch.Tensor, ...], settings: PotentialSettings) -> tuple[torch.Tensor, ...]:
+    """A batch with its weights divided by their mean (residual "ln f"), before it is shared among processes."""
+    if settings.residual == "f":
+        return stars
+    return (*stars[:4], stars[4] / stars[4].mean(), *stars[5:])
 
 
 def _base_gradient(base: Any, x: Array) -> Array:

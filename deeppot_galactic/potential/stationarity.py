@@ -110,7 +110,7 @@ class StationaryModel(nn.Module):
         Parameters
         ----------
         stars : tuple of Tensor
-            x (n, 3), v (n, 3), score (n, 6), gradient of the base (n, 3), weight (n,) (of the mean; times f for residual "f"), anchor
+            x (n, 3), v (n, 3), score (n, 6), gradient of the base (n, 3), weight (n,) (of mean one; for residual "f" times f), anchor
             gradient
             (n, 3) and its whitening matrix (n, 3, 3).
         places : tuple of Tensor
@@ -123,7 +123,7 @@ class StationaryModel(nn.Module):
         if objective.residual == "f":
             loss = torch.asinh(torch.abs(rate) * weight / objective.scale).mean()
         else:
-            loss = (weight * (torch.sqrt(1.0 + (rate / objective.scale) ** 2) - 1.0)).mean() / weight.mean()
+            loss = (weight * (torch.sqrt(1.0 + (rate / objective.scale) ** 2) - 1.0)).mean()
         if places:
             y, base_laplacian, base_y, anchor_y, whiten_y = places
             _, gradient_y, laplacian_y = self.network(y)

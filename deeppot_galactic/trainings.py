@@ -1,0 +1,114 @@
+"""The two fits of a run, as its configuration asks for them, and how the other processes of ``torchrun`` take part in them.
+
+Under ``torchrun`` the first process carries out the run and writes its folder. Before each fit it announces it; the others read what it
+reads, train with it (`deeppot_galactic.training.distributed`), throw their copy of the result away and wait for the next announcement.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .config import Config
+from .errors import ConfigError, DeepPotError, DeepPotWarning
+from .preparation import load_catalogue, make_frame, make_volume
+from .store import read_json
+
+if TYPE_CHECKING:
+    from .catalogue.tracers import Tracers
+    from .catalogue.volumes import Volume
+    from .distribution.base import Distribution
+    from .distribution.gradients import GradientSample
+    from .potential.model import PotentialModel
+    from .training.distributed import Group
+
+Progress = Callable[[str, int, int, dict[str, float]], None]
+DONE, DISTRIBUTION, POTENTIAL = 0, 1, 2
+"""What the first process announces."""
+
+
+def fit_run_distribution(
+    config: Config, tracers: Tracers, volume: Volume, checkpoint: Path, progress: Progress | None = None
+) -> Distribution:
+    """Fit f as the configuration of a run says."""
+    from .distribution.executors import open_executor
+    from .distribution.fit import fit_distribution
+    from .training.distributed import local_device
+
+    settings = config.distribution
+    with open_executor(settings.executor, settings.workers) as executor:
+        return fit_distribution(
+            tracers,
+            volume,
+            preset=settings.preset,
+            seed=config.run.seed,
+            device=local_device(config.run.device),
+            validation_fraction=settings.validation_fraction,
+            progress=progress if settings.executor in ("serial", "threads") else None,
+            checkpoint=checkpoint,
+            members=settings.members,
+            executor=executor,
+            **settings.options,
+        )
+
+
+def fit_run_potential(
+    config: Config, points: GradientSample, speed: dict[str, Any], checkpoint: Path, progress: Progress | None = None
+) -> PotentialModel:
+    """Fit Phi and the frame as the configuration of a run says; ``speed`` is the content of ``pattern_speed.json``."""
+    from .potential.fit import fit_potential
+    from .training.distributed import local_device
+
+    settings, start = config.potential, config.pattern_speed
+    omega = speed["value"] if start.omega == "weak" else start.omega
+    if omega is None:
+        warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
+    return fit_potential(
+        points,
+        frame=make_frame(config, float(omega or 0.0)),
+        method=settings.method,
+        preset=settings.preset,
+        seed=config.run.seed,
+        device=local_device(config.run.device),
+        progress=progress,
+        checkpoint=checkpoint,
+        **settings.options,
+    )
+
+
+def distribution_checkpoint(folder: Path) -> Path:
+    """Where the training of f keeps its state."""
+    return folder / "distribution" / "checkpoint.safetensors"
+
+
+def potential_checkpoint(folder: Path) -> Path:
+    """Where the training of Phi keeps its state."""
+    return folder / "model.checkpoint.safetensors"
+
+
+def check_team(config: Config, size: int) -> None:
+    """Refuse what several processes cannot do together (`ConfigError`)."""
+    if size > 1 and config.distribution.executor != "serial":
+        raise ConfigError(f"distribution.executor is {config.distribution.executor!r}; under torchrun it must be 'serial'")
+
+
+def follow(config: Config, folder: Path, group: Group) -> None:
+    """Take part in the fits that the first process announces, until it is done."""
+    volume = make_volume(config.volume)
+    tracers: Tracers | None = None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeepPotWarning)  # the first process says them
+        while (announced := int(group.agree(DONE))) != DONE:
+            try:
+                if announced == DISTRIBUTION:
+                    tracers = load_catalogue(config, volume)[0] if tracers is None else tracers
+                    fit_run_distribution(config, tracers, volume, distribution_checkpoint(folder))
+                else:
+                    from .distribution.gradients import GradientSample
+
+                    points = GradientSample.load(folder / "gradients.h5")
+                    fit_run_potential(config, points, read_json(folder / "pattern_speed.json"), potential_checkpoint(folder))
+            except DeepPotError:
+                continue  # the first process meets the same and reports it
