@@ -45,6 +45,10 @@ class PotentialSettings:
         See `network`; a volume off the axis always uses "plain".
     use_base : bool
         Add the analytic base of the weak fit.
+    train_base : bool
+        Let the parameters of that base train along with the network.
+    reflect, turn : bool
+        Make Phi exactly even in z, and under a rotation by pi about the axis ("disc" inputs are even in z already).
     anchor : float
         Weight of the weak form's posterior; 0 trains on scores alone.
     residual : {"ln f", "f"}
@@ -62,6 +66,9 @@ class PotentialSettings:
     depth: int = 3
     inputs: str = "disc"
     use_base: bool = True
+    train_base: bool = False
+    reflect: bool = False
+    turn: bool = False
     anchor: float = 1.0
     residual: str = "ln f"
     alpha: float = 1e5
@@ -78,6 +85,15 @@ class PotentialSettings:
     weight_decay: float = 0.0
     ema: float = 0.995
     n_places: int = 8192
+
+    def images(self) -> list[list[float]]:
+        """Signs of (x, y, z) over which the network is averaged."""
+        images = [[1.0, 1.0, 1.0]]
+        if self.reflect and self.inputs != "disc":
+            images.append([1.0, 1.0, -1.0])
+        if self.turn:
+            images += [[-a, -b, c] for a, b, c in images]
+        return images
 
 
 PRESETS: dict[str, PotentialSettings] = {

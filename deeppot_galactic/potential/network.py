@@ -47,6 +47,8 @@ class PotentialNetwork(nn.Module):
         Of the initial weights.
     zero_output : bool
         Start from Phi = base exactly.
+    images : sequence of (3,) sequences, optional
+        Signs of (x, y, z): Phi is the mean over these images of a point, hence exactly symmetric under them.
     """
 
     def __init__(
@@ -60,8 +62,10 @@ class PotentialNetwork(nn.Module):
         center: Any = (0.0, 0.0, 0.0),
         generator: torch.Generator | None = None,
         zero_output: bool = True,
+        images: Any = ((1.0, 1.0, 1.0),),
     ) -> None:
         super().__init__()
+        self.images = [[float(sign) for sign in image] for image in images]
         self.width, self.depth, self.inputs = int(width), int(depth), inputs
         self.scales, self.output_scale = [float(s) for s in scales], float(output_scale)
         self.center = [float(c) for c in center]
@@ -103,6 +107,15 @@ class PotentialNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Phi (n,), grad Phi (n, 3) and lap Phi (n,) of the network part at x (n, 3)."""
+        if len(self.images) == 1:
+            return self._forward(x)
+        signs = x.new_tensor(self.images)
+        phi, gradient, laplacian = self._forward((x[None] * signs[:, None]).reshape(-1, 3))
+        k = len(signs)
+        gradient = (gradient.reshape(k, -1, 3) * signs[:, None]).mean(0)
+        return phi.reshape(k, -1).mean(0), gradient, laplacian.reshape(k, -1).mean(0)
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         a, jac, lap = self.coordinates(x)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             z_jac = jac @ weight.T
@@ -131,4 +144,5 @@ class PotentialNetwork(nn.Module):
             inputs=self.inputs,
             scales=self.scales,
             center=self.center,
+            images=self.images,
         )

@@ -17,6 +17,7 @@ from .moments import Progress
 from .network import PotentialNetwork
 from .network_potential import NetworkPotential
 from .stationarity import Objective, StationaryModel, robust_scale
+from .trainable_base import TrainableBase
 from .weak_fit import WeakFit
 
 if TYPE_CHECKING:
@@ -81,8 +82,10 @@ def train_network(
         center=(0.0, 0.0, 0.0) if disc else tuple(volume.center),
         generator=generator,
         zero_output=settings.use_base,
+        images=settings.images(),
     )
-    model = StationaryModel(network, frame)
+    trainable = TrainableBase(base) if settings.train_base and base is not None else None
+    model = StationaryModel(network, frame, trainable).to(device)
     tensors = [torch.as_tensor(np.asarray(a, dtype=np.float32), device=device) for a in stars]
     field = tuple(torch.as_tensor(np.asarray(a, dtype=np.float32), device=device) for a in around)
     training, held = split_indices(len(rows), _VALIDATION, seed)
@@ -120,6 +123,8 @@ def train_network(
         stage="potential",
     )
     omega, x0, v0 = (model.vector(g).detach().cpu().double().numpy() for g in ("omega", "x0", "v0"))
+    if trainable is not None:
+        base = trainable.to_numpy()
     return network.to_numpy(base), frame.with_vectors(omega, x0, v0), history, scale
 
 

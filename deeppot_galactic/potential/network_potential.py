@@ -25,7 +25,7 @@ class NetworkPotential:
         Shapes (out, in) and (out,).
     output : (width,) array
         Last weights, (km/s)^2.
-    inputs, scales, center
+    inputs, scales, center, images
         As in `deeppot_galactic.potential.network.PotentialNetwork`.
     """
 
@@ -38,9 +38,11 @@ class NetworkPotential:
         inputs: str,
         scales: Sequence[float],
         center: Sequence[float] = (0.0, 0.0, 0.0),
+        images: Sequence[Sequence[float]] = ((1.0, 1.0, 1.0),),
     ) -> None:
         self.base, self.layers, self.output = base, list(layers), output
         self.inputs, self.scales, self.center = inputs, [float(s) for s in scales], [float(c) for c in center]
+        self.images = np.asarray(images, dtype=float)
 
     def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Phi (n,) in (km/s)^2, gradient (n, 3), Hessian (n, 3, 3); None above ``order``."""
@@ -87,6 +89,18 @@ class NetworkPotential:
         return q, jacobian, second
 
     def _chunk(self, x: Array, order: int) -> list[Array]:
+        """The mean over the images of the points."""
+        if len(self.images) == 1:
+            return self._network(x, order)
+        total: list[Array] = []
+        for signs in self.images:
+            parts = self._network(x * signs, order)
+            factors = (1.0, signs, signs[:, None] * signs)
+            moved = [part * factor for part, factor in zip(parts, factors, strict=False)]
+            total = moved if not total else [t + m for t, m in zip(total, moved, strict=True)]
+        return [t / len(self.images) for t in total]
+
+    def _network(self, x: Array, order: int) -> list[Array]:
         a, jac, second = self._coordinates(x, order)
         for weight, bias in self.layers:
             a = np.tanh(a @ weight.T + bias)
@@ -119,6 +133,7 @@ class NetworkPotential:
             "inputs": self.inputs,
             "scales": self.scales,
             "center": self.center,
+            "images": self.images.tolist(),
             "base": None if self.base is None else self.base.to_list(),
         }
         return arrays, header
@@ -129,5 +144,11 @@ class NetworkPotential:
         layers = [(np.asarray(arrays[f"weight_{k}"], float), np.asarray(arrays[f"bias_{k}"], float)) for k in range(int(header["depth"]))]
         base = None if header["base"] is None else from_list(header["base"])
         return cls(
-            base, layers, np.asarray(arrays["output"], float), inputs=header["inputs"], scales=header["scales"], center=header["center"]
+            base,
+            layers,
+            np.asarray(arrays["output"], float),
+            inputs=header["inputs"],
+            scales=header["scales"],
+            center=header["center"],
+            images=header.get("images", [[1.0, 1.0, 1.0]]),
         )

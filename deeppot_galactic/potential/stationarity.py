@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from .frame import RotatingFrame
 from .network import PotentialNetwork
+from .trainable_base import TrainableBase
 
 Array = NDArray[np.float64]
 _FRAME_SCALES = {"omega": 40.0, "x0": 1.0, "v0": 10.0}  # parameters are of order one in these units (km/s/kpc, kpc, km/s)
@@ -71,11 +72,13 @@ class StationaryModel(nn.Module):
     network : PotentialNetwork
     frame : RotatingFrame
         Where the frame starts; ``frame.free`` says what moves.
+    base : TrainableBase, optional
+        Trains along; takes the place of the base's values that come with a batch.
     """
 
-    def __init__(self, network: PotentialNetwork, frame: RotatingFrame) -> None:
+    def __init__(self, network: PotentialNetwork, frame: RotatingFrame, base: TrainableBase | None = None) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.base = network, base
         self.free = frame.free
         self.prior = dict(frame.prior)
         for group in ("omega", "x0", "v0"):
@@ -118,7 +121,7 @@ class StationaryModel(nn.Module):
         """
         x, v, score, base, weight, anchor, whiten = stars
         _, gradient, _ = self.network(x)
-        gradient = gradient + base
+        gradient = gradient + (base if self.base is None else self.base(x)[0])
         rate = self.rate(x, v, score, gradient)
         if objective.residual == "f":
             loss = torch.asinh(torch.abs(rate) * weight / objective.scale).mean()
@@ -126,6 +129,8 @@ class StationaryModel(nn.Module):
             loss = (weight * (torch.sqrt(1.0 + (rate / objective.scale) ** 2) - 1.0)).mean()
         if places:
             y, base_laplacian, base_y, anchor_y, whiten_y = places
+            if self.base is not None:
+                base_y, base_laplacian = self.base(y)
             _, gradient_y, laplacian_y = self.network(y)
             negative = torch.relu(-(laplacian_y + base_laplacian) / objective.density_scale)
             loss = loss + objective.density_weight * torch.asinh(negative).mean()
@@ -133,6 +138,8 @@ class StationaryModel(nn.Module):
                 loss = loss + 0.5 * objective.anchor * _misfit(gradient_y + base_y - anchor_y, whiten_y)
         if objective.anchor > 0:
             loss = loss + objective.anchor * _misfit(gradient - anchor, whiten)
+        if self.base is not None:
+            loss = loss + objective.l2 * self.base.penalty()
         return loss + objective.prior * self.frame_prior() + objective.l2 * self.network.weight_norm()
 
 

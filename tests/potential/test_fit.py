@@ -126,3 +126,14 @@ def test_circular_speed_agrees_with_the_forces(mock, few_points):
     ring = 2.0 * np.stack([np.cos(phi), np.sin(phi), 0 * phi], axis=1)
     inward = -np.mean(np.sum(model.acceleration(ring * u.kpc).value * ring / 2.0, axis=1))
     assert speed[1].value == pytest.approx(np.sqrt(2.0 * inward), rel=1e-9)
+
+
+def test_the_base_trains_along_and_a_turned_potential_is_symmetric(mock, few_points):
+    options = {"frame": start(mock), "steps": 40, "width": 16, "depth": 2, "turn": True}
+    held, moved = (fit_potential(few_points, train_base=choice, **options) for choice in (False, True))
+    assert held.inner.base.to_list() == held.meta["weak_form"]["base"]
+    shift = moved.inner.base.parameters() - held.inner.base.parameters()
+    assert 0.0 < np.abs(shift).max() < 0.5
+    x = VOLUME.sample(50, np.random.default_rng(2))
+    turned = x * np.array([-1.0, -1.0, 1.0])
+    np.testing.assert_allclose(moved.potential(turned * u.kpc), moved.potential(x * u.kpc), rtol=1e-10)

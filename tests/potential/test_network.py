@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from deeppot_galactic.potential.analytic import NFW
+from deeppot_galactic.errors import FitError
+from deeppot_galactic.potential.analytic import NFW, MiyamotoNagai, Plummer, Sum
 from deeppot_galactic.potential.network import PotentialNetwork
 from deeppot_galactic.potential.network_potential import NetworkPotential
+from deeppot_galactic.potential.trainable_base import TrainableBase
 
 NETWORKS = {
     "disc": {"inputs": "disc", "scales": (3.0, 0.0, 0.3)},
     "plain": {"inputs": "plain", "scales": (4.0, 4.0, 0.5), "center": (8.0, 1.0, 0.0)},
+    "turned": {"inputs": "disc", "scales": (3.0, 0.0, 0.3), "images": [[1, 1, 1], [-1, -1, 1]]},
+    "reflected": {"inputs": "plain", "scales": (4.0, 4.0, 0.5), "images": [[1, 1, 1], [1, 1, -1]]},
 }
 
 
@@ -54,6 +58,33 @@ def test_disc_inputs_make_phi_even_in_z():
     network = PotentialNetwork(width=8, depth=2, generator=torch.Generator().manual_seed(0), zero_output=False, **NETWORKS["disc"]).double()
     x = torch.tensor(points())
     torch.testing.assert_close(network(x)[0], network(x * torch.tensor([1.0, 1.0, -1.0]))[0])
+
+
+@pytest.mark.parametrize(("name", "signs"), [("turned", [-1.0, -1.0, 1.0]), ("reflected", [1.0, 1.0, -1.0])])
+def test_images_make_phi_exactly_symmetric(name, signs):
+    network = PotentialNetwork(width=8, depth=2, generator=torch.Generator().manual_seed(0), zero_output=False, **NETWORKS[name]).double()
+    x, signs = torch.tensor(points()), torch.tensor(signs)
+    for here, there, factor in zip(network(x), network(x * signs), (1.0, signs, 1.0), strict=True):
+        torch.testing.assert_close(here, there * factor)
+    other = torch.tensor([-1.0, 1.0, 1.0])
+    assert not torch.allclose(network(x)[0], network(x * other)[0])
+
+
+def test_trainable_base_is_the_analytic_one_and_moves_along_its_parameters():
+    start = Sum([MiyamotoNagai(6e10, 3.0, 0.3), NFW(5e11, 16.0)])
+    base = TrainableBase(start)
+    x = points()
+    _, gradient, hessian = start.evaluate(x, 2)
+    found = base(torch.tensor(x))
+    np.testing.assert_allclose(found[0].detach(), gradient, rtol=1e-9)
+    np.testing.assert_allclose(found[1].detach(), np.trace(hessian, axis1=1, axis2=2), rtol=1e-9)
+    with torch.no_grad():
+        base.shift += torch.tensor([0.5, -1.0, 1.0, 0.3, 2.0])
+    moved = base.to_numpy()
+    np.testing.assert_allclose(moved.parameters() - start.parameters(), 0.1 * base.shift.detach().numpy(), rtol=1e-6)
+    np.testing.assert_allclose(base(torch.tensor(x))[0].detach(), moved.evaluate(x, 1)[1], rtol=1e-9)
+    with pytest.raises(FitError, match="Plummer"):
+        TrainableBase(Plummer(1e10, 1.0))
 
 
 def test_storage(network):
