@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
 from .propagation import checked_covariance, checked_weights, covariance_blocks, drawing, extent, known_covariance
+from .sanity import check_speeds
 from .settings import CatalogueSettings
 from .uncertainty import Observations
 from .volumes import Volume
@@ -332,11 +333,15 @@ class Tracers:
         ------
         VolumeError
             If there are none; the message says where the stars are.
+        CatalogueError
+            If one of them is faster than light.
         """
         inside = volume.contains(self._rows[:, :3])
         if not inside.any():
             raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {extent(self._rows)}")
-        return self.select(inside, name=volume.describe())
+        chosen = self.select(inside, name=volume.describe())
+        check_speeds(chosen.phase_space)
+        return chosen
 
     def weighted(self, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
         """Weights divided by the selection function S, so that sums over the stars are sums over all of them; S < ``least`` is cut.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalogue.sanity import repeated
 from ..catalogue.volumes import Ball, Cylinder
 from ..errors import ConfigError, FitError
 from .base import Distribution
@@ -36,6 +37,10 @@ LEAST_STARS = 500
 """Fewer stars than this say nothing about a density in six dimensions."""
 MOST_DUPLICATES = 0.01
 """Share of stars that may coincide exactly with another one."""
+LEAST_EIGENVALUE = 1e-10
+"""Of the correlation matrix of the six coordinates."""
+SOME_STARS = 100_000
+"""Stars that are enough to find a linear dependence."""
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
@@ -119,9 +124,14 @@ def _check(x: NDArray[np.float64], volume: Volume) -> None:
     if bad:
         raise FitError(f"{bad} of {len(x)} stars have a coordinate that is not finite; remove them first")
     check_scale(x.std(axis=0))
-    repeated = len(x) - len(np.unique(x, axis=0))
-    if repeated > MOST_DUPLICATES * len(x):
-        raise FitError(f"{repeated} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")
+    some = x[:: max(1, len(x) // SOME_STARS)]
+    if np.linalg.eigvalsh(np.corrcoef(some.T))[0] < LEAST_EIGENVALUE:
+        raise FitError(
+            "the six coordinates depend on each other linearly: the stars fill no volume in phase space, so they have no density"
+        )
+    copies = repeated(x)
+    if copies > MOST_DUPLICATES * len(x):
+        raise FitError(f"{copies} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")
 
 
 def fit_distribution(

@@ -35,8 +35,9 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2
 
+from ..catalogue.sanity import repeated
 from ..catalogue.volumes import Cylinder, Volume
-from ..errors import AxisymmetryWarning, FitError
+from ..errors import AxisymmetryWarning, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
 from .annuli import CHUNK, SIGNIFICANCE, annuli, annulus_sums, bar_annuli
 from .moments import Progress, WeakForm
@@ -116,8 +117,13 @@ def pattern_speed(
         When no pattern stands out from the noise.
     """
     inside = tracers.within(volume)
-    if len(inside) < MIN_STARS:
-        raise FitError(f"{len(inside)} stars in the {volume.describe()}; a pattern speed needs at least {MIN_STARS}")
+    different = len(inside) - repeated(inside.phase_space)
+    if different < MIN_STARS:
+        among = "" if different == len(inside) else f" among {len(inside)}"
+        raise FitError(f"{different} different stars{among} in the {volume.describe()}; a pattern speed needs at least {MIN_STARS}")
+    if different < 0.5 * len(inside):
+        text = f"{len(inside) - different} of {len(inside)} stars repeat another one exactly; the errors take them for independent"
+        warnings.warn(DeepPotWarning(text), stacklevel=2)
     weights = None if inside.weights is None else np.asarray(inside.weights, dtype=float)
     if isinstance(volume, Cylinder):
         result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress)
