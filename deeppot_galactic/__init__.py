@@ -84,6 +84,11 @@ def load(path: str | Path) -> PotentialModel:
     path : str or Path
         A model file, or the folder written by ``deeppot run``.
 
+    Returns
+    -------
+    PotentialModel
+        Quantities in, Quantities out.
+
     Raises
     ------
     StoreError

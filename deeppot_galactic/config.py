@@ -179,6 +179,15 @@ class Config(_Section):
 def read_config(path: str | Path) -> Config:
     """Read and check a TOML file; ``catalogue.path`` is taken relative to the file's folder.
 
+    Parameters
+    ----------
+    path : str or Path
+        Of the file; lengths in kpc, angular speeds in km/s/kpc.
+
+    Returns
+    -------
+    Config
+
     Raises
     ------
     ConfigError
@@ -211,7 +220,24 @@ def parse_config(text: str, *, source: str = "configuration", folder: str | Path
 
 
 def make_config(values: dict[str, Any], *, source: str = "configuration") -> Config:
-    """Check nested mappings, as TOML gives them (`ConfigError` with one line for the first problem)."""
+    """Check nested mappings, as TOML gives them.
+
+    Parameters
+    ----------
+    values : dict
+        Sections and their keys; lengths in kpc, angular speeds in km/s/kpc.
+    source : str
+        What they come from, for the message.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ConfigError
+        With one line for the first problem.
+    """
     try:
         return Config.model_validate_json(json.dumps(values, allow_nan=True))
     except ValidationError as error:

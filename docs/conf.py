@@ -11,6 +11,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 sys.path.insert(0, str(HERE))
 
+from api_pages import write_api_pages
 from tutorial_pages import write_tutorial_pages
 
 import deeppot_galactic
@@ -47,6 +48,7 @@ html_theme_options = {
     "dark_css_variables": {"color-brand-primary": "#56b4e9", "color-brand-content": "#56b4e9"},
 }
 
+write_api_pages(HERE / "api")
 write_tutorial_pages(HERE.parent / "tutorials", HERE / "tutorials")
 
 

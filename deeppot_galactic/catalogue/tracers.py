@@ -305,7 +305,13 @@ class Tracers:
         return Tracers(rows, frame=self.frame, weights=self.weights, ids=self.ids, meta={**self.meta, "redrawn": True})
 
     def select(self, mask: ArrayLike, *, name: str | None = None) -> Tracers:
-        """The stars where ``mask`` is true (or with the given indices); ``name`` records the selection as a cut."""
+        """The stars where ``mask`` (N,) is true (or with the given indices); ``name`` records the selection as a cut.
+
+        Raises
+        ------
+        CatalogueError
+            If ``mask`` is neither.
+        """
         index = np.asarray(mask)
         if index.dtype == bool:
             if index.shape != (len(self),):

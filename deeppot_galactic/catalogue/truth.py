@@ -45,7 +45,8 @@ class Truth:
     ``positions`` (K, 3) with ``accelerations`` (K, 3), ``potential`` (K,), ``density`` (K,) (all matter; for an N-body snapshot the
     disc by nearest neighbours plus the smooth halo, hence noisy) and its part ``dark_density`` (K,); ``grid_x`` (G,) with
     ``grid_acceleration`` (G, G, 3), indexed [ix, iy], and ``grid_density`` (G, G) in the plane z = 0; circular velocity ``vc`` at
-    ``vc_R``; relative m = 2 amplitude ``A2`` and phase ``A2_phase`` at ``A2_R``; pattern speed per annulus ``omega_of_R`` at ``omega_R``.
+    ``vc_R``; relative m = 2 amplitude ``A2`` and phase ``A2_phase`` at ``A2_R``; pattern speed per annulus ``omega_of_R`` at ``omega_R``;
+    ``meta``, where it comes from.
     """
 
     omega: float | None = None
@@ -74,7 +75,13 @@ class Truth:
 
 
 def demo_path() -> Path:
-    """The shipped catalogue: 131,072 disc particles of a barred N-body galaxy, with its truth."""
+    """The shipped catalogue: 131,072 disc particles of a barred N-body galaxy, with its truth.
+
+    Returns
+    -------
+    Path
+        A FITS file; kpc, km/s.
+    """
     return Path(str(files("deeppot_galactic").joinpath("data", DEMO_FILE)))
 
 

@@ -127,7 +127,13 @@ class Distribution(ABC):
         return self
 
     def rescale(self, n_stars: float) -> None:
-        """Let f integrate to another number of stars, when the fit has seen a part of them."""
+        """Let f integrate to another number of stars, when the fit has seen a part of them.
+
+        Raises
+        ------
+        FitError
+            If the estimator has no scale of its own.
+        """
         if not hasattr(self, "log_scale"):
             raise FitError(f"a distribution made by {self.estimator} has no scale of its own")
         self.log_scale += float(np.log(n_stars / self.n_stars))  # type: ignore[has-type]
@@ -146,6 +152,11 @@ class Distribution(ABC):
         log_density : ndarray, shape (N,)
         score : ndarray, shape (N, 6)
             1/kpc and s/km.
+
+        Raises
+        ------
+        FitError
+            If x has another shape.
         """
         rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
         if rows.ndim != 2 or rows.shape[1] != 6:

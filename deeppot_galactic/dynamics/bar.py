@@ -83,6 +83,20 @@ def fourier(pos: Array, edges: Array, *, m: int = 2, weights: ArrayLike | None =
 def bar_angle(pos: u.Quantity, *, r_max: u.Quantity, weights: ArrayLike | None = None) -> u.Quantity:
     """Azimuth of the bar (P 13) from the stars (N, 3) within ``r_max`` of the axis, from -pi/2 to pi/2.
 
+    Parameters
+    ----------
+    pos : Quantity, shape (N, 3)
+        Positions.
+    r_max : Quantity
+        Length.
+    weights : array_like, shape (N,), optional
+        One weight a star.
+
+    Returns
+    -------
+    Quantity
+        rad, from -pi/2 to pi/2.
+
     Raises
     ------
     DeepPotError
@@ -131,6 +145,11 @@ def measure_bar(
     Returns
     -------
     Bar
+
+    Raises
+    ------
+    DeepPotError
+        If no annulus has enough stars.
     """
     x = vectors(pos, LENGTH, "pos")
     w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)

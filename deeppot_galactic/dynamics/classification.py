@@ -3,6 +3,11 @@
 A draw of the stars is integrated in the potential, the frequencies of each orbit are read off by frequency analysis (`frequencies`), and
 its ratio eta = (Omega_phi - Omega_p) / Omega_R is compared with those of corotation and the Lindblad resonances. The fraction of stars
 near each resonance follows, with its binomial error. Orbits that leave the training volume are extrapolated, and marked.
+
+References
+----------
+Binney & Tremaine 2008, Galactic Dynamics, section 3.3 (resonances).
+Valluri et al. 2016, ApJ 818, 141 (orbits in bars by their frequencies).
 """
 
 from __future__ import annotations

@@ -43,6 +43,16 @@ MIN_SAMPLES = 64
 def orbital_frequencies(orbits: Orbits) -> u.Quantity:
     """Omega_R, Omega_phi, Omega_z (N, 3) of orbits with equidistant outputs, Omega_phi with its sign.
 
+    Parameters
+    ----------
+    orbits : Orbits
+        From `integrate_orbits`.
+
+    Returns
+    -------
+    Quantity, shape (N, 3)
+        Omega_R, Omega_phi, Omega_z [km/s/kpc].
+
     Raises
     ------
     MissingPackageError
@@ -72,7 +82,20 @@ def orbital_frequencies(orbits: Orbits) -> u.Quantity:
 
 
 def resonance_ratio(orbits: Orbits, frequencies: u.Quantity | None = None) -> Array:
-    """eta = (Omega_phi - Omega_p) / Omega_R of each orbit (N,), counted in the sense of the bar's rotation."""
+    """eta = (Omega_phi - Omega_p) / Omega_R of each orbit (N,), counted in the sense of the bar's rotation.
+
+    Parameters
+    ----------
+    orbits : Orbits
+        From `integrate_orbits`.
+    frequencies : Quantity, shape (N, 3), optional
+        From `orbital_frequencies`, to save time.
+
+    Returns
+    -------
+    array, shape (N,)
+        Dimensionless.
+    """
     rates = to_internal(orbital_frequencies(orbits) if frequencies is None else frequencies, ANGULAR_SPEED, "frequencies")
     omega = float(to_internal(orbits.omega, ANGULAR_SPEED, "omega")[2])
     sense = 1.0 if omega >= 0 else -1.0

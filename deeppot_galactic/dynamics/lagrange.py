@@ -8,6 +8,10 @@ L2), maxima on its short axis (L4, L5). Small displacements xi obey
     d^2 xi / dt^2 = -H_eff xi - 2 Omega x d xi / dt,     xi ~ exp(lambda t);
 
 a point is stable if no eigenvalue lambda of this linear system has a positive real part: maxima can be, thanks to the Coriolis force.
+
+References
+----------
+Binney & Tremaine 2008, Galactic Dynamics, section 3.3.2.
 """
 
 from __future__ import annotations
@@ -43,7 +47,20 @@ def effective(potential: GlobalPotential, x: Array, order: int = 2) -> tuple[Arr
 
 
 def effective_potential(potential: Any, pos: u.Quantity) -> u.Quantity:
-    """Phi_eff (N,) of a model or potential at positions (N, 3), along the bar's axes."""
+    """Phi_eff of a model or potential, along the bar's axes.
+
+    Parameters
+    ----------
+    potential : PotentialModel or GlobalPotential
+        With its pattern speed.
+    pos : Quantity, shape (N, 3)
+        Positions.
+
+    Returns
+    -------
+    Quantity, shape (N,)
+        km^2/s^2.
+    """
     potential = as_global(potential)
     return u.Quantity(effective(potential, vectors(pos, LENGTH, "pos") - potential.x0, 0)[0], POTENTIAL)
 

@@ -173,7 +173,22 @@ def integrate(
 
 
 def jacobi_energy(potential: RotatingPotential, x: Array, p: Array) -> Array:
-    """E_J (N,) in (km/s)^2 of positions (N, 3) about the axis and inertial velocities (N, 3), in kpc and km/s."""
+    """E_J (N,) in (km/s)^2 of positions (N, 3) about the axis and inertial velocities (N, 3), in kpc and km/s.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    x : array (N, 3)
+        Positions about the axis [kpc].
+    p : array (N, 3)
+        Inertial velocities along the rotating axes [km/s].
+
+    Returns
+    -------
+    array (N,)
+        km^2/s^2.
+    """
     phi = potential.potential(x + potential.x0)
     return np.asarray(0.5 * np.einsum("ni,ni->n", p, p) - np.cross(x, p) @ potential.omega + phi)
 

@@ -14,6 +14,10 @@ crossing is reported. The sense of rotation is left out (a real Milky Way turns 
 Errors: dR = dOmega_p / |dF/dR| from the pattern speed, and the standard deviation over an ensemble of potentials (`fit_ensemble`), added
 in quadrature. With an error of the pattern speed given the members are evaluated at one pattern speed, without it each at its own, so
 that nothing is counted twice.
+
+References
+----------
+Binney & Tremaine 2008, Galactic Dynamics, sections 3.2.3 and 3.3.3.
 """
 
 from __future__ import annotations
@@ -203,7 +207,18 @@ def _with_scatter(one: Resonance, members: Sequence[Sequence[Resonance]]) -> Res
 
 
 def resonance_table(found: Sequence[Resonance]) -> QTable:
-    """The resonances as a table with units."""
+    """The resonances as a table with units.
+
+    Parameters
+    ----------
+    found : sequence of Resonance
+        From `resonances`.
+
+    Returns
+    -------
+    QTable
+        One row each; radii in kpc.
+    """
     rows = [(one.name, one.kind, one.m, one.order, one.radius, one.error, one.in_training_volume) for one in found]
     names = ["name", "kind", "m", "order", "radius", "error", "in_training_volume"]
     table = QTable(rows=rows, names=names) if rows else QTable(names=names)

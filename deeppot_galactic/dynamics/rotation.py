@@ -39,7 +39,20 @@ def _axisymmetric(potential: Any) -> AxisymmetricPotential:
 
 
 def rotation_curve(potential: Any, radii: u.Quantity) -> u.Quantity:
-    """Circular speed (N,) of the axisymmetrised potential at radii (N,); NaN where the mean force points outwards."""
+    """Circular speed (N,) of the axisymmetrised potential at radii (N,); NaN where the mean force points outwards.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    radii : Quantity, shape (N,)
+        Lengths.
+
+    Returns
+    -------
+    Quantity, shape (N,)
+        km/s.
+    """
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
     return u.Quantity(circular_frequencies(potential, r)[0] * r, VELOCITY)
 
@@ -122,7 +135,22 @@ def asymmetric_drift(
 
 
 def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 * u.kpc) -> u.Quantity:
-    """K_z = -dPhi/dz (N,) of the axisymmetrised potential at radii (N,) and one height; negative above the plane."""
+    """K_z = -dPhi/dz (N,) of the axisymmetrised potential at radii (N,) and one height; negative above the plane.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    radii : Quantity, shape (N,)
+        Lengths.
+    height : Quantity
+        Length.
+
+    Returns
+    -------
+    Quantity, shape (N,)
+        km^2/s^2/kpc.
+    """
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
     x = np.column_stack([r, np.zeros_like(r), np.full_like(r, float(to_internal(height, LENGTH, "height")))])
     model = _axisymmetric(potential)
@@ -130,7 +158,20 @@ def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 *
 
 
 def escape_speed(potential: Any, radii: u.Quantity) -> u.Quantity:
-    """sqrt(-2 Phi_0) (N,) in the plane at radii (N,): the speed to reach infinity."""
+    """sqrt(-2 Phi_0) (N,) in the plane at radii (N,): the speed to reach infinity.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    radii : Quantity, shape (N,)
+        Lengths.
+
+    Returns
+    -------
+    Quantity, shape (N,)
+        km/s.
+    """
     r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
     model = _axisymmetric(potential)
     phi = model.potential(np.column_stack([r, np.zeros((len(r), 2))]) + model.x0)

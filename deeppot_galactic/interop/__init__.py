@@ -16,7 +16,24 @@ __all__ = ["ForceErrorReport", "compile_potential", "export", "load", "to_agama"
 
 
 def to_galpy(potential: Any, **options: Any) -> Any:
-    """See `deeppot_galactic.interop.galpy.to_galpy`."""
+    """See `deeppot_galactic.interop.galpy.to_galpy`.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    **options
+        Passed on.
+
+    Returns
+    -------
+    galpy Potential
+
+    Raises
+    ------
+    MissingPackageError
+        If galpy is not installed.
+    """
     _require("galpy")
     from .galpy import to_galpy as convert
 
@@ -24,7 +41,24 @@ def to_galpy(potential: Any, **options: Any) -> Any:
 
 
 def to_gala(potential: Any, **options: Any) -> Any:
-    """See `deeppot_galactic.interop.gala.to_gala`."""
+    """See `deeppot_galactic.interop.gala.to_gala`.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    **options
+        Passed on.
+
+    Returns
+    -------
+    gala PotentialBase
+
+    Raises
+    ------
+    MissingPackageError
+        If gala is not installed.
+    """
     _require("gala")
     from .gala import to_gala as convert
 
@@ -32,7 +66,25 @@ def to_gala(potential: Any, **options: Any) -> Any:
 
 
 def to_agama(potential: Any, **options: Any) -> Any:
-    """See `deeppot_galactic.interop.agama.to_agama`."""
+    """See `deeppot_galactic.interop.agama.to_agama`.
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    **options
+        Passed on.
+
+    Returns
+    -------
+    LearnedPotential
+        With the agama potential as ``.agama``.
+
+    Raises
+    ------
+    MissingPackageError
+        If agama is not installed.
+    """
     from .agama import to_agama as convert
 
     return convert(as_global(potential), **options)

@@ -42,16 +42,28 @@ CHUNK = 1 << 10
 
 @dataclass(frozen=True)
 class ForceErrorReport:
-    """Relative error |F - F_exact| / |F_exact| of a compiled backend at points of the training volume."""
+    """Relative error |F - F_exact| / |F_exact| of a compiled backend at points of the training volume.
+
+    Attributes
+    ----------
+    median, p95, maximum : float
+        Median, 95 per cent and largest of the errors.
+    where : tuple of float
+        Place of the largest error [kpc].
+    n : int
+        Number of points.
+    seconds : float
+        Time to build.
+    backend : str
+        What was built.
+    """
 
     median: float
     p95: float
     maximum: float
     where: tuple[float, float, float]
-    """Place of the largest error (kpc)."""
     n: int
     seconds: float
-    """Time to build."""
     backend: str
 
     def __str__(self) -> str:
@@ -258,6 +270,11 @@ def compile_potential(potential: Any, *, nodes: tuple[int, int, int] = NODES, n_
         Grid nodes along x, y, z.
     n_check : int
         Points at which forces are compared.
+
+    Returns
+    -------
+    GlobalPotential
+        With ``.report`` of its force error.
 
     Raises
     ------

@@ -154,6 +154,11 @@ def load(path: str | Path, *, to: str | None = None, **options: Any) -> Any:
     **options
         Of `to_galpy`, `to_gala` or `load_agama`, such as ``inertial=True``.
 
+    Returns
+    -------
+    object
+        A galpy, gala or agama potential, in the units of its package.
+
     Raises
     ------
     StoreError

@@ -211,6 +211,11 @@ def to_gala(potential: GlobalPotential, *, units: Any = galactic, backend: str =
         As learned, or a quintic spline with a ``report`` of its force error.
     inertial : bool
         Rotate with the pattern speed, instead of standing still in the frame of the bar.
+
+    Returns
+    -------
+    LearnedPotential
+        A gala ``PotentialBase``, right-handed like this package.
     """
     return LearnedPotential(with_backend(potential, backend), inertial=inertial, units=units)
 

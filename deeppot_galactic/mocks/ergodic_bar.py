@@ -11,6 +11,10 @@ the rotating frame whatever the potential (Jeans' theorem), with a bar, a stream
 The position is drawn from rho by rejection; then |v - Omega x x|^2 / (2 (E_L - Phi_eff)) is Beta(3/2, p + 1) distributed, and the
 direction isotropic.
 The tracers carry no mass: the potential is that of `BarredPotential`.
+
+References
+----------
+Binney & Tremaine 2008, Galactic Dynamics, section 4.2 (Jeans' theorem).
 """
 
 from __future__ import annotations

@@ -112,5 +112,18 @@ class AxisymmetricPotential:
 
 
 def axisymmetrize(potential: GlobalPotential, *, azimuths: int = AZIMUTHS) -> AxisymmetricPotential:
-    """The m = 0 part of a potential, for tools that need an axisymmetric one (circular frequencies, actions)."""
+    """The m = 0 part of a potential, for tools that need an axisymmetric one (circular frequencies, actions).
+
+    Parameters
+    ----------
+    potential : GlobalPotential
+        Exact or compiled.
+    azimuths : int
+        Over which the mean is taken.
+
+    Returns
+    -------
+    AxisymmetricPotential
+        kpc, km/s, Msun.
+    """
     return AxisymmetricPotential(potential, azimuths=azimuths)

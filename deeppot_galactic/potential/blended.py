@@ -117,7 +117,13 @@ class GlobalPotential:
         return core & (np.hypot(x[:, 0], x[:, 1]) >= hole / self.blend_start) if hole > 0 else core
 
     def evaluate(self, x: ArrayLike, order: int = 2) -> Evaluation:
-        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3); those beyond ``order`` are None. In kpc, km/s."""
+        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3); those beyond ``order`` are None. In kpc, km/s.
+
+        Raises
+        ------
+        FitError
+            If ``x`` has another shape.
+        """
         x = np.asarray(x, np.float64)
         if x.ndim != 2 or x.shape[1] != 3:
             raise FitError(f"positions must have shape (N, 3), found {x.shape}")

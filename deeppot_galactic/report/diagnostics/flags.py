@@ -33,6 +33,10 @@ def find_flags(diagnosis: Diagnosis, summary: dict[str, Any] | None = None) -> l
         From `diagnose`.
     summary : dict, optional
         The contents of ``summary.json``: pattern speed of the weak form, training histories, ``quick``, number of stars.
+
+    Returns
+    -------
+    list of Flag
     """
     summary = summary or {}
     found = [*_run(diagnosis, summary), *_pattern(diagnosis, summary), *_potential(diagnosis), *_training(summary), *_scope(diagnosis)]

@@ -57,7 +57,24 @@ class Comparison:
 
 
 def compare(positions: Array, fit: Array, truth: Array, inside: NDArray[np.bool_]) -> Comparison:
-    """Keep the points ``inside`` (N,) the training volume where both are finite and the truth is not zero."""
+    """Keep the points ``inside`` (N,) the training volume where both are finite and the truth is not zero.
+
+    Parameters
+    ----------
+    positions : array (N, 3)
+        Galactocentric positions [kpc].
+    fit : array (N,) or (N, 3)
+        Of the fit.
+    truth : array, like ``fit``
+        Known values, in the same unit.
+    inside : array of bool (N,)
+        Whether the potential was learned there.
+
+    Returns
+    -------
+    Comparison
+        The points that count.
+    """
     flat = np.column_stack([np.reshape(fit, (len(fit), -1)), np.reshape(truth, (len(truth), -1))])
     good = inside & np.all(np.isfinite(flat), axis=1)
     good &= np.any(np.reshape(truth, (len(truth), -1)) != 0, axis=1)
@@ -65,7 +82,20 @@ def compare(positions: Array, fit: Array, truth: Array, inside: NDArray[np.bool_
 
 
 def cylindrical(positions: Array, vectors: Array) -> Array:
-    """Components (R, phi, z) of ``vectors`` (N, 3) at ``positions`` (N, 3)."""
+    """Components (R, phi, z) of ``vectors`` (N, 3) at ``positions`` (N, 3).
+
+    Parameters
+    ----------
+    positions : array (N, 3)
+        Galactocentric positions [kpc].
+    vectors : array (N, 3)
+        Any unit.
+
+    Returns
+    -------
+    array (N, 3)
+        In the unit of the vectors.
+    """
     radius = np.maximum(np.hypot(positions[:, 0], positions[:, 1]), 1e-12)
     cosine, sine = positions[:, 0] / radius, positions[:, 1] / radius
     radial = cosine * vectors[:, 0] + sine * vectors[:, 1]
@@ -74,6 +104,17 @@ def cylindrical(positions: Array, vectors: Array) -> Array:
 
 
 def negative_fraction(density: Array) -> float:
-    """Fraction of the points at which a density is negative."""
+    """Fraction of the points at which a density is negative.
+
+    Parameters
+    ----------
+    density : array (N,)
+        Msun/kpc^3.
+
+    Returns
+    -------
+    float
+        Between 0 and 1; NaN without points.
+    """
     finite = density[np.isfinite(density)]
     return float(np.mean(finite < 0)) if len(finite) else float("nan")

@@ -45,6 +45,11 @@ def rotation_curve(acceleration: Callable[[Array], Array], radii: Array, *, n_az
         Increasing radii (kpc), at least three.
     n_azimuth : int
         Points on each circle.
+
+    Returns
+    -------
+    RotationCurve
+        kpc, km/s, km/s/kpc.
     """
     radii = np.asarray(radii, dtype=np.float64)
     phi = 2 * np.pi * np.arange(n_azimuth) / n_azimuth
@@ -59,7 +64,20 @@ def rotation_curve(acceleration: Callable[[Array], Array], radii: Array, *, n_az
 
 
 def crossings(x: Array, y: Array) -> list[float]:
-    """Where a sampled curve y(x) crosses zero, by linear interpolation; NaNs interrupt the curve."""
+    """Where a sampled curve y(x) crosses zero, by linear interpolation; NaNs interrupt the curve.
+
+    Parameters
+    ----------
+    x : array (K,)
+        Increasing, any unit.
+    y : array (K,)
+        Any unit.
+
+    Returns
+    -------
+    list of float
+        In the unit of x.
+    """
     found = []
     for k in range(len(x) - 1):
         here, there = y[k], y[k + 1]

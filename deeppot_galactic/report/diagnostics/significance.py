@@ -22,6 +22,20 @@ Array = NDArray[np.float64]
 def poisson_significance(data: ArrayLike, model: ArrayLike, alpha: float) -> Array:
     """Signed significance (standard deviations) of ``data`` counts against ``alpha`` times ``model`` counts, same
     shapes; NaN where both are zero.
+
+    Parameters
+    ----------
+    data : array_like
+        Counts of the data, of any shape.
+    model : array_like
+        Counts of the model, of the same shape.
+    alpha : float
+        Expected ratio of data to model.
+
+    Returns
+    -------
+    array
+        Standard deviations, dimensionless.
     """
     data, model = np.asarray(data, dtype=np.float64), np.asarray(model, dtype=np.float64)
     both = np.where(data + model > 0, data + model, np.nan)
@@ -40,6 +54,11 @@ def significance_map(data: tuple[Array, Array], model: tuple[Array, Array], x_ed
         Borders of the pixels.
     at_least : int
         Pixels with fewer points than this, both together, are NaN.
+
+    Returns
+    -------
+    Map
+        Standard deviations.
     """
     counts = np.histogram2d(*data, bins=(x_edges, y_edges))[0]
     expected = np.histogram2d(*model, bins=(x_edges, y_edges))[0]

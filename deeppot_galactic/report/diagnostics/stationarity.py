@@ -80,7 +80,28 @@ def time_derivative(x: Array, score: Array, gradient: Array, omega: Array, *, x0
 def non_stationarity(
     x: Array, score: Array, gradient: Array, omega: Array, *, x0: Array | None = None, v0: Array | None = None
 ) -> Stationarity:
-    """d ln f / dt in the rotating frame and with Omega = 0 (see `time_derivative` for shapes and units); bad points are left out."""
+    """d ln f / dt in the rotating frame and with Omega = 0 (see `time_derivative` for shapes and units); bad points are left out.
+
+    Parameters
+    ----------
+    x : array (N, 6)
+        Points [kpc, km/s].
+    score : array (N, 6)
+        Gradients of ln f [1/kpc, s/km].
+    gradient : array (N, 3)
+        grad Phi [km^2/s^2/kpc].
+    omega : array (3,)
+        Of the frame [km/s/kpc].
+    x0 : array (3,), optional
+        A point of the axis [kpc].
+    v0 : array (3,), optional
+        Velocity of the frame [km/s].
+
+    Returns
+    -------
+    Stationarity
+        Rates in km/s/kpc.
+    """
     rotating = time_derivative(x, score, gradient, omega, x0=x0, v0=v0)
     lab = time_derivative(x, score, gradient, np.zeros(3), x0=x0, v0=v0)
     good = np.isfinite(rotating) & np.isfinite(lab)
@@ -94,6 +115,28 @@ def mean_map(
 
     With ``smooth`` > 0 the mean is weighted by a Gaussian of so many pixels, to which n_eff = 4 pi smooth^2 n points contribute at n
     points per pixel. Values beyond 20 median absolute values are clipped so that a few wild scores do not paint their surroundings.
+
+    Parameters
+    ----------
+    first : array (N,)
+        First coordinate in the plane [kpc].
+    second : array (N,)
+        Second coordinate in the plane [kpc].
+    values : array (N,)
+        Any unit, which the map keeps.
+    x_edges : array
+        Borders of the pixels along the first axis.
+    y_edges : array
+        Borders of the pixels along the second axis.
+    smooth : float
+        Width of the kernel [pixels]; 0: none.
+    at_least : float
+        Pixels to which fewer points contribute are NaN.
+
+    Returns
+    -------
+    Map
+        NaN where there is no data.
     """
     limit = 20 * np.median(np.abs(values)) if len(values) else 0.0
     clipped = np.clip(values, -limit, limit) if limit > 0 else values
@@ -109,7 +152,26 @@ def mean_map(
 def radial_percentiles(
     radius: Array, values: Array, edges: Array, percentiles: tuple[float, ...] = (16, 50, 84), *, at_least: int = 10
 ) -> Array:
-    """Percentiles of ``values`` (N,) in bins of ``radius`` (N,): array (len(percentiles), K), NaN where fewer than ``at_least`` values."""
+    """Percentiles of ``values`` (N,) in bins of ``radius`` (N,): array (len(percentiles), K), NaN where fewer than ``at_least`` values.
+
+    Parameters
+    ----------
+    radius : array (N,)
+        Radii [kpc].
+    values : array (N,)
+        Any unit.
+    edges : array (K + 1,)
+        Radii between the bins [kpc].
+    percentiles : tuple of float
+        In per cent.
+    at_least : int
+        Bins with fewer points are NaN.
+
+    Returns
+    -------
+    array (len(percentiles), K)
+        In the unit of the values.
+    """
     index = np.digitize(radius, edges) - 1
     out = np.full((len(percentiles), len(edges) - 1), np.nan)
     for k in range(len(edges) - 1):
@@ -124,6 +186,24 @@ def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at
 
     Pixels count by their number of points, up to `SATURATION`: beyond it noise is small and the crowded centre should not decide alone.
     What is left is structure common to neighbouring stars; for pure noise the result is near zero. Values are clipped as in `mean_map`.
+
+    Parameters
+    ----------
+    first : array (N,)
+        First coordinate in the plane [kpc].
+    second : array (N,)
+        Second coordinate in the plane [kpc].
+    values : array (N,)
+        Any unit, e.g. km/s/kpc.
+    edges : array
+        Borders of the pixels along both axes [kpc].
+    at_least : int
+        Bins with fewer points are NaN.
+
+    Returns
+    -------
+    float
+        In the unit of the values; NaN without points.
     """
     if len(values) == 0:
         return float("nan")

@@ -27,7 +27,9 @@ PHASE_TOLERANCE = np.radians(20.0)
 
 @dataclass(frozen=True)
 class Map:
-    """A quantity on a regular grid: ``values[i, j]`` belongs to the pixel i along the first axis and j along the second (NaN: no data)."""
+    """A quantity on a regular grid: ``values[i, j]`` belongs to the pixel i along the first axis and j along the
+    second (NaN: no data), whose borders are ``x_edges`` and ``y_edges``.
+    """
 
     x_edges: Array
     y_edges: Array
@@ -37,7 +39,7 @@ class Map:
 @dataclass(frozen=True)
 class HarmonicProfile:
     """Fourier strength against radius: ``radius`` (kpc), ``amplitude`` A_m/A_0, its ``error`` and noise ``floor``,
-    ``phase`` (rad), ``count``.
+    ``phase`` (rad), ``count``; ``m``, the harmonic.
     """
 
     radius: Array
@@ -104,6 +106,11 @@ def bar_extent(profile: HarmonicProfile, *, fraction: float = 0.7, significance:
         The bar ends where A_2/A_0 falls below this fraction of its peak (interpolated linearly).
     significance : float
         The peak must exceed this many standard errors, and `MINIMUM_STRENGTH`.
+
+    Returns
+    -------
+    BarExtent or None
+        Lengths in kpc, angle in rad.
     """
     amplitude = np.where(np.isfinite(profile.amplitude) & (profile.error < 0.05), profile.amplitude, 0.0)
     significant = amplitude > np.maximum(MINIMUM_STRENGTH, significance * profile.error)
@@ -136,7 +143,20 @@ def _aligned(phase: Array) -> bool:
 
 
 def rotate_to_bar(positions: Array, angle: float) -> Array:
-    """Positions (N, 3) in axes of which the first lies along the position angle ``angle`` (rad)."""
+    """Positions (N, 3) in axes of which the first lies along the position angle ``angle`` (rad).
+
+    Parameters
+    ----------
+    positions : array (N, 3) or wider
+        kpc; further columns are kept.
+    angle : float
+        rad.
+
+    Returns
+    -------
+    array
+        Of the same shape [kpc].
+    """
     cosine, sine = np.cos(angle), np.sin(angle)
     turned = np.array(positions, dtype=np.float64)
     turned[:, 0] = cosine * positions[:, 0] + sine * positions[:, 1]
@@ -159,6 +179,11 @@ def surface_density(
         One weight per star.
     total : float, optional
         Scale the stars to this number (when the points are a draw from a larger catalogue).
+
+    Returns
+    -------
+    Map
+        Per kpc^2.
     """
     counts = np.histogram2d(first, second, bins=(x_edges, y_edges), weights=weights)[0]
     mass = float(len(first)) if weights is None else float(np.sum(weights))
@@ -171,6 +196,17 @@ def midplane_profile(positions: Array, *, edges: Array, half_height: float, tota
 
     Counts in rings of |z| < ``half_height`` (kpc), divided by the volume of the ring, in stars per kpc^3, scaled to
     ``total`` stars when given.
+
+    Parameters
+    ----------
+    positions : array (N, 3)
+        Galactocentric positions [kpc].
+    edges : array (K + 1,)
+        Radii between the bins [kpc].
+    half_height : float
+        Of the layer [kpc].
+    total : float, optional
+        Scale to so many stars.
 
     Returns
     -------

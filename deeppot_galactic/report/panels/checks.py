@@ -35,7 +35,9 @@ def omega_loss(c: Context) -> Drawn:
     from .. import plots
 
     d = c.d
-    if d.omega is None or c.score is None or d.stars is None or d.stationarity is None or d.field is None or d.field.x0 is not None:
+    if d.omega is None or c.score is None or d.stars is None or d.field is None:
+        return
+    if any(offset is not None and np.any(offset) for offset in (d.field.x0, d.field.v0)):  # the parabola is about the origin
         return
     profile = dx.omega_profile(d.stars, c.score, -d.field.acceleration(d.stars[:, :3]), d.omega)
     figure, (ax,) = plots.panel()

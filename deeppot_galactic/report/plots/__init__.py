@@ -4,32 +4,15 @@ from .checks import dark_matter, gradient_map, loss_against_omega, score_calibra
 from .curves import (
     bar_phase,
     bar_strength,
-    density_profile,
-    error_against_radius,
     frequencies,
     pattern_speed_profile,
-    rate_against_radius,
     rotation_curve,
     vertical_mark,
 )
+from .fields import acceleration_map, density_limits, force_limits, matter_density, rate_map, residual_map, significance
 from .fits import acceleration_scatter, learning_rate, rate_histogram, training_loss
-from .maps import (
-    acceleration_map,
-    density_limits,
-    draw_map,
-    edge_on,
-    face_on,
-    force_limits,
-    landmarks,
-    matter_density,
-    outline,
-    rate_map,
-    residual_map,
-    round_up,
-    significance,
-    stellar_contours,
-    stellar_density,
-)
+from .maps import draw_map, edge_on, face_on, landmarks, outline, round_up, stellar_contours, stellar_density
+from .radial import density_profile, error_against_radius, rate_against_radius
 from .style import CYCLE, INK, face_edge_panel, map_panel, panel, save, square_panel, styled, tidy
 
 __all__ = [

@@ -12,19 +12,35 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..diagnostics.rotation import RotationCurve
-from ..diagnostics.stationarity import PER_GYR, Stationarity, radial_percentiles
 from ..diagnostics.structure import BarExtent, HarmonicProfile
-from .style import FIT, GREY, LAB, ORANGE, PALE, SPEED_UNIT, TRUTH, VERMILLION, WEAK, plain_log, tidy
+from .style import FIT, GREY, ORANGE, PALE, SPEED_UNIT, TRUTH, VERMILLION, WEAK, tidy
 
 Array = NDArray[np.float64]
 
 
-SMALLEST = 1e-3
-"""Floor of logarithmic axes: per cent, or 1/Gyr; less is as good as zero."""
+def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GREY, below: bool = False, top: float = 0.98) -> Axes:
+    """A thin vertical line with a word that ends at the height ``top`` (of the axes), or at the foot of the line.
 
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    radius : float or None
+        Where [kpc]; nothing is drawn for None or outside the axes.
+    text : str
+        The word.
+    colour : str
+        Of the lines.
+    below : bool
+        At the foot of the line.
+    top : float
+        Height of the word's end, as a fraction of the axes.
 
-def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GREY, below: bool = False) -> Axes:
-    """A thin vertical line with a word at its top, or at its foot."""
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     if radius is None or not ax.get_xlim()[0] < radius < ax.get_xlim()[1]:
         return ax
     ax.axvline(radius, color=colour, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1)
@@ -37,14 +53,33 @@ def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GR
         "xytext": (-2, 0),
         "textcoords": "offset points",
     }
-    ax.annotate(text, (radius, 0.02 if below else 0.98), xycoords=ax.get_xaxis_transform(), **style)  # type: ignore[arg-type]
+    ax.annotate(text, (radius, 0.02 if below else top), xycoords=ax.get_xaxis_transform(), **style)  # type: ignore[arg-type]
     return ax
 
 
 def bar_strength(
     ax: Axes, profile: HarmonicProfile, *, bar: BarExtent | None = None, corotation: float | None = None, truth: Any = None
 ) -> Axes:
-    """A_2/A_0 of the stars with its noise; the level that an axisymmetric disc would show is shaded."""
+    """A_2/A_0 of the stars with its noise; the level that an axisymmetric disc would show is shaded.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    profile : HarmonicProfile
+        From `diagnostics.harmonic_profile`; radii in kpc, angles in rad.
+    bar : BarExtent, optional
+        Length [kpc] and angle [rad] of the bar.
+    corotation : float, optional
+        Radius to mark [kpc].
+    truth : Truth, optional
+        Its ``A2`` at ``A2_R`` [kpc].
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     ax.fill_between(profile.radius, 0, profile.floor, color=PALE, linewidth=0, label="axisymmetric, noise only", zorder=0)
     if getattr(truth, "A2", None) is not None:
@@ -56,13 +91,30 @@ def bar_strength(
     seen = profile.error < 0.05
     ax.set_ylim(0, 1.35 * max(0.12, float(np.max(profile.amplitude[seen], initial=0))))
     vertical_mark(ax, bar.length if bar else None, "bar ends")
-    vertical_mark(ax, corotation, "corotation")
+    vertical_mark(ax, corotation, "corotation", top=0.78)
     ax.legend(loc="upper right")
     return ax
 
 
 def bar_phase(ax: Axes, profile: HarmonicProfile, *, bar: BarExtent | None = None, limit: float = 0.25) -> Axes:
-    """Position angle of the m = 2 pattern relative to the bar (degrees), where it is better known than ``limit`` rad."""
+    """Position angle of the m = 2 pattern relative to the bar (degrees), where it is better known than ``limit`` rad.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    profile : HarmonicProfile
+        From `diagnostics.harmonic_profile`; radii in kpc, angles in rad.
+    bar : BarExtent, optional
+        Length [kpc] and angle [rad] of the bar.
+    limit : float
+        Largest error shown [rad].
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     reference = bar.angle if bar else 0.0
     known = profile.error < 2 * limit * np.nan_to_num(profile.amplitude)
@@ -80,12 +132,19 @@ def pattern_speed_profile(ax: Axes, rings: list[dict[str, float]], *, fit: tuple
 
     Parameters
     ----------
+    ax : Axes
+        Drawn into.
     rings : list of dict
         ``R_lo``, ``R_hi`` (kpc), ``omega``, ``error`` (km/s/kpc); ``in_pattern`` (optional): false where it is drawn faintly.
     fit, weak : (value, error), optional
         Pattern speed of the potential fit and of the weak form over all radii.
     truth : optional
         Its ``omega``, ``omega_error`` and, if there, ``omega_R``, ``omega_of_R``.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
     """
     tidy(ax)
     low, high, omega, error = (np.array([ring[key] for ring in rings], dtype=np.float64) for key in ("R_lo", "R_hi", "omega", "error"))
@@ -124,7 +183,22 @@ def _level(ax: Axes, value: float, error: float | None, colour: str, label: str,
 
 
 def rotation_curve(ax: Axes, curve: RotationCurve, *, truth: Any = None) -> Axes:
-    """Circular speed of the fit and of the truth (km/s)."""
+    """Circular speed of the fit and of the truth (km/s).
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    curve : RotationCurve
+        From `diagnostics.rotation_curve`; kpc, km/s, km/s/kpc.
+    truth : Truth, optional
+        Its ``vc`` [km/s] at ``vc_R`` [kpc].
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     ax.plot(curve.radius, curve.speed, color=FIT, label="fit")
     top = np.nanmax(curve.speed) if np.isfinite(curve.speed).any() else 1.0
@@ -133,12 +207,31 @@ def rotation_curve(ax: Axes, curve: RotationCurve, *, truth: Any = None) -> Axes
         ax.plot(np.asarray(truth.vc_R)[inside], np.asarray(truth.vc)[inside], color=TRUTH, linestyle="--", linewidth=1.6, label="truth")
         top = max(top, float(np.max(np.asarray(truth.vc)[inside], initial=0)))
     ax.set(xlim=(0, curve.radius[-1]), ylim=(0, 1.15 * top), xlabel="R [kpc]", ylabel="circular speed [km s⁻¹]")
-    ax.legend(loc="lower right")
+    ax.legend(loc="lower center")
     return ax
 
 
 def frequencies(ax: Axes, curve: RotationCurve, omega: float, *, error: float | None = None, truth: Any = None) -> Axes:
-    """Omega_c and Omega_c -/+ kappa/2 with the pattern speed; resonances where they cross it."""
+    """Omega_c and Omega_c -/+ kappa/2 with the pattern speed; resonances where they cross it.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    curve : RotationCurve
+        From `diagnostics.rotation_curve`; kpc, km/s, km/s/kpc.
+    omega : float
+        Pattern speed [km/s/kpc].
+    error : float, optional
+        Its error [km/s/kpc].
+    truth : Truth, optional
+        What is known, drawn dashed.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     ax.plot(curve.radius, curve.omega, color=FIT, label="$Ω_c = v_c / R$")
     ax.plot(curve.radius, curve.omega - curve.kappa / 2, color=ORANGE, linewidth=1.5, label="$Ω_c − κ/2$")
@@ -156,73 +249,3 @@ def frequencies(ax: Axes, curve: RotationCurve, omega: float, *, error: float | 
             ax.annotate(names[kind], (radius, abs(omega)), **where)
     ax.legend(loc="upper right")
     return ax
-
-
-def density_profile(
-    ax: Axes, radius: Array, fit: Array, *, stars: tuple[Array, Array, Array] | None = None, truth: tuple[Array, Array] | None = None
-) -> Axes:
-    """Matter density near the plane (Msun/kpc^3) of the fit and the truth; the stars (radius, density, error)
-    scaled to the fit, for their shape.
-    """
-    tidy(ax)
-    shown = np.where(fit > 0, fit, np.nan)
-    positive = shown[np.isfinite(shown)]
-    if stars is not None and len(positive):
-        at = np.interp(stars[0], radius, np.where(np.isfinite(shown), shown, 0))
-        use = (stars[1] > 0) & (at > 0)
-        scale = float(np.exp(np.median(np.log(at[use] / stars[1][use])))) if use.any() else 1.0
-        label = "stars (scaled: shape only)"
-        ax.errorbar(stars[0], scale * stars[1], scale * stars[2], fmt="o", color=ORANGE, markersize=4, linewidth=1.2, label=label)
-    if truth is not None:
-        ax.plot(truth[0], truth[1], "s", color=TRUTH, markersize=5, markerfacecolor="none", label="truth")
-    ax.plot(radius, shown, color=FIT, label="fit, ∇²Φ / 4πG")
-    ax.set(xlim=(0, radius[-1]), xlabel="R [kpc]", ylabel="ρ [M☉ kpc⁻³]")
-    if len(positive):
-        ax.set_ylim(min(0.3 * np.percentile(positive, 2), 0.1 * positive.max()), 3 * positive.max())
-        ax.set_yscale("log")
-    ax.legend(loc="upper right")
-    return ax
-
-
-def error_against_radius(ax: Axes, radius: Array, error: Array, *, edges: Array, label: str = "relative error of a") -> Axes:
-    """Relative errors at single points, their median and the band that holds the middle 68 %."""
-    tidy(ax)
-    percent = np.maximum(100 * error, SMALLEST)
-    low, median, high = radial_percentiles(radius, percent, edges)
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    ax.plot(radius, percent, ".", color=GREY, markersize=2.5, alpha=0.35, rasterized=True)
-    ax.fill_between(middle, low, high, color=FIT, alpha=0.22, linewidth=0, label="16 to 84 % of points")
-    ax.plot(middle, median, color=FIT, label="median")
-    ax.set(xlim=(edges[0], edges[-1]), xlabel="R [kpc]", ylabel=f"{label} [%]")
-    _logarithmic(ax, percent)
-    ax.legend(loc="upper right")
-    return ax
-
-
-def rate_against_radius(ax: Axes, result: Stationarity, *, edges: Array, centre: Array | None = None) -> Axes:
-    """Median |d ln f/dt| of the points in both frames (1/Gyr), with the middle 68 % in the rotating frame."""
-    tidy(ax)
-    offset = np.zeros(2) if centre is None else centre[:2]
-    radius = np.hypot(result.x[:, 0] - offset[0], result.x[:, 1] - offset[1])
-    middle = 0.5 * (edges[1:] + edges[:-1])
-    shown: list[Array] = []
-    for rate, colour, name in ((result.lab, LAB, "lab frame"), (result.rotating, FIT, "rotating frame")):
-        low, median, high = radial_percentiles(radius, np.maximum(PER_GYR * np.abs(rate), SMALLEST), edges)
-        shown += [low, 2 * high]
-        ax.fill_between(middle, low, high, color=colour, alpha=0.15, linewidth=0)
-        ax.plot(middle, median, color=colour, label=name)
-    where = "R [kpc]" if centre is None else "distance from the centre of the volume [kpc]"
-    ax.set(xlim=(edges[0], edges[-1]), xlabel=where, ylabel="|d ln f / dt| [Gyr⁻¹]")
-    _logarithmic(ax, np.concatenate(shown), percentiles=(0, 100))
-    ax.legend(loc="upper right")
-    return ax
-
-
-def _logarithmic(ax: Axes, values: Array, *, percentiles: tuple[float, float] = (0.5, 99.7)) -> None:
-    """A logarithmic axis around the positive ``values``, with room for a legend; linear if there are none."""
-    good = values[np.isfinite(values) & (values > 0)]
-    if len(good):
-        low, high = np.percentile(good, percentiles)
-        ax.set_ylim(0.9 * low, 2.5 * high)
-        ax.set_yscale("log")
-        plain_log(ax.yaxis)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..diagnostics.forces import Comparison, cylindrical
-from .maps import KM_S_MYR
+from .fields import KM_S_MYR
 from .style import BLUE, FIT, GREEN, GREY, INK, ORANGE, VERMILLION, tidy
 
 Array = NDArray[np.float64]
@@ -23,8 +23,15 @@ def training_loss(ax: Axes, history: dict[str, Any]) -> Axes:
 
     Parameters
     ----------
+    ax : Axes
+        Drawn into.
     history : dict
         ``steps``, ``train_loss``, ``validation_loss`` (None where not measured), ``best_step``: see `training.History.to_dict`.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
     """
     tidy(ax)
     steps, train = _series(history, "train_loss")
@@ -46,7 +53,20 @@ def training_loss(ax: Axes, history: dict[str, Any]) -> Axes:
 
 
 def learning_rate(ax: Axes, history: dict[str, Any]) -> Axes:
-    """Learning rate against the number of steps."""
+    """Learning rate against the number of steps.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    history : dict
+        See `training.History.to_dict`: ``steps``, ``rate`` and so on.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     steps, rate = _series(history, "rate")
     positive = rate > 0
@@ -67,7 +87,20 @@ def _series(history: dict[str, Any], key: str) -> tuple[Array, Array]:
 
 
 def acceleration_scatter(ax: Axes, comparison: Comparison) -> Axes:
-    """Every component of the fitted acceleration against the true one, with the line of equality (km/s/Myr)."""
+    """Every component of the fitted acceleration against the true one, with the line of equality (km/s/Myr).
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    comparison : Comparison
+        Accelerations of the fit and the truth (N, 3) [km^2/s^2/kpc].
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     truth = KM_S_MYR * cylindrical(comparison.positions, comparison.truth)
     fit = KM_S_MYR * cylindrical(comparison.positions, comparison.fit)
@@ -85,7 +118,26 @@ def acceleration_scatter(ax: Axes, comparison: Comparison) -> Axes:
 
 
 def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float, unit: str = "Gyr⁻¹") -> Axes:
-    """Distribution of d ln f/dt over the points in both frames, within +-``limit``."""
+    """Distribution of d ln f/dt over the points in both frames, within +-``limit``.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    rotating : array (N,)
+        d ln f/dt in the rotating frame, in ``unit``.
+    lab : array (N,)
+        The same at rest.
+    limit : float
+        Largest rate shown.
+    unit : str
+        Of the rates.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     tidy(ax)
     bins = np.linspace(-limit, limit, 81).tolist()
     for rate, colour, name in ((lab, ORANGE, "lab frame"), (rotating, FIT, "rotating frame")):

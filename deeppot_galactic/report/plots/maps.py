@@ -10,24 +10,45 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, Normalize, TwoSlopeNorm
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from ..diagnostics.stationarity import PER_GYR
 from ..diagnostics.structure import BarExtent, Map
-from .style import DIVERGING_MAP, FORCE_MAP, INK, MATTER_MAP, PALE, STARS_MAP, colour_bar
+from .style import INK, PALE, STARS_MAP, colour_bar
 
 Array = NDArray[np.float64]
-
-KM_S_MYR = 1 / 977.7922
-"""One km^2/s^2/kpc in km/s/Myr."""
 
 
 def draw_map(
     ax: Axes, values: Map, *, cmap: str, norm: Normalize, label: str, cax: Axes | None = None, colorbar: bool = True, **bar: Any
 ) -> Axes:
-    """Draw a `Map` with square kiloparsecs and a colour bar; pixels without data are pale."""
+    """Draw a `Map` with square kiloparsecs and a colour bar; pixels without data are pale.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    values : Map
+        Pixels and their values.
+    cmap : str
+        Name of a colour map.
+    norm : Normalize
+        Of the colours.
+    label : str
+        Of the colour bar or the axis, with its unit.
+    cax : Axes, optional
+        Of the colour bar; otherwise it is placed beside ``ax``.
+    colorbar : bool
+        Whether to draw a colour bar.
+    **bar
+        Passed on to the colour bar.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     ax.set_facecolor(PALE)
     shown = np.ma.masked_invalid(values.values.T)
     artist = ax.pcolormesh(values.x_edges, values.y_edges, shown, cmap=cmap, norm=norm, rasterized=True)
@@ -39,7 +60,18 @@ def draw_map(
 
 
 def face_on(ax: Axes) -> Axes:
-    """Axes of a map of the plane."""
+    """Axes of a map of the plane.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     ax.set_aspect("equal")
     ax.set_xlabel("x [kpc]")
     ax.set_ylabel("y [kpc]")
@@ -47,14 +79,46 @@ def face_on(ax: Axes) -> Axes:
 
 
 def edge_on(ax: Axes, *, along_bar: bool) -> Axes:
-    """Axes of a map across the plane; heights are stretched to fill the panel."""
+    """Axes of a map across the plane; heights are stretched to fill the panel.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    along_bar : bool
+        Whether the horizontal axis is the bar.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     ax.set_xlabel("along the bar [kpc]" if along_bar else "x [kpc]")
     ax.set_ylabel("z [kpc]")
     return ax
 
 
 def stellar_density(ax: Axes, values: Map, *, decades: float = 3.2, smooth: float = 0.8, **bar: Any) -> Axes:
-    """Stars per kpc^2, logarithmic over ``decades``, smoothed by a Gaussian of ``smooth`` pixels."""
+    """Stars per kpc^2, logarithmic over ``decades``, smoothed by a Gaussian of ``smooth`` pixels.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    values : Map
+        Stars per kpc^2.
+    decades : float
+        Range of the colours.
+    smooth : float
+        Width of the kernel [pixels].
+    **bar
+        ``cax``, ``colorbar``: see `draw_map`.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     density = smoothed(values, smooth)
     top = float(np.percentile(density.values, 99.9)) or 1.0
     norm = LogNorm(top / 10**decades, top, clip=True)
@@ -72,7 +136,26 @@ def smoothed(values: Map, sigma: float) -> Map:
 def landmarks(
     ax: Axes, *, bar: BarExtent | None = None, corotation: float | None = None, colour: str = "white", legend: bool = True
 ) -> Axes:
-    """Draw the bar (a line as long as it is, with ends) and the corotation circle over a face-on map."""
+    """Draw the bar (a line as long as it is, with ends) and the corotation circle over a face-on map.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    bar : BarExtent, optional
+        Length [kpc] and angle [rad] of the bar.
+    corotation : float, optional
+        Radius to mark [kpc].
+    colour : str
+        Of the lines.
+    legend : bool
+        Whether to draw one.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     reach = max(abs(limit) for limit in (*ax.get_xlim(), *ax.get_ylim()))
     if bar is not None:
         along = bar.length * np.array([np.cos(bar.angle), np.sin(bar.angle)])
@@ -90,7 +173,24 @@ def landmarks(
 
 
 def stellar_contours(ax: Axes, values: Map, *, levels: int = 6, colour: str = "white") -> Axes:
-    """Contours of equal (smoothed) star density, one per factor of three downwards from half the peak."""
+    """Contours of equal (smoothed) star density, one per factor of three downwards from half the peak.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    values : Map
+        Stars per kpc^2.
+    levels : int
+        Number of contours.
+    colour : str
+        Of the lines.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     density = smoothed(values, 1.5)
     middle_x, middle_y = (0.5 * (edges[1:] + edges[:-1]) for edges in (values.x_edges, values.y_edges))
     steps = 0.5 * np.max(density.values) / 3.0 ** np.arange(levels)[::-1]
@@ -99,88 +199,42 @@ def stellar_contours(ax: Axes, values: Map, *, levels: int = 6, colour: str = "w
     return ax
 
 
-def acceleration_map(ax: Axes, values: Map, *, limits: tuple[float, float] | None = None, **bar: Any) -> Axes:
-    """|a| in the plane; ``values`` in km^2/s^2/kpc, shown in km/s/Myr."""
-    shown = values.values * KM_S_MYR
-    low, high = limits or force_limits(values.values)
-    norm = LogNorm(low * KM_S_MYR, high * KM_S_MYR)
-    return draw_map(
-        ax, Map(values.x_edges, values.y_edges, shown), cmap=FORCE_MAP, norm=norm, label="|a| [km s⁻¹ Myr⁻¹]", extend="both", **bar
-    )
-
-
-def force_limits(*values: Array) -> tuple[float, float]:
-    """A common colour range for several maps of |a|."""
-    together = np.concatenate([np.ravel(v) for v in values])
-    together = together[np.isfinite(together) & (together > 0)]
-    low, high = np.percentile(together, (1, 99.5)) if len(together) else (1.0, 10.0)
-    return float(low), float(max(high, 1.01 * low))
-
-
-def residual_map(ax: Axes, values: Map, *, label: str = "|a| fit / truth - 1 [%]", limit: float | None = None, **bar: Any) -> Axes:
-    """A relative difference, drawn in per cent about zero."""
-    percent = 100 * values.values
-    reach = limit or round_up(float(np.nanpercentile(np.abs(percent), 95)) if np.isfinite(percent).any() else 10.0)
-    norm = TwoSlopeNorm(0, -reach, reach)
-    label = label.replace("-", "−")
-    return draw_map(ax, Map(values.x_edges, values.y_edges, percent), cmap=DIVERGING_MAP, norm=norm, label=label, extend="both", **bar)
-
-
 def round_up(value: float) -> float:
-    """The next of 1, 2, 3, 5, 10, 20, 30, 50, ... that is not below ``value``."""
+    """The next of 1, 2, 3, 5, 10, 20, 30, 50, ... that is not below ``value``.
+
+    Parameters
+    ----------
+    value : float
+        Any number.
+
+    Returns
+    -------
+    float
+        1 if it is not positive.
+    """
     if not value > 0 or not np.isfinite(value):
         return 1.0
     decade = 10.0 ** np.floor(np.log10(value))
     return float(next(step * decade for step in (1, 2, 3, 5, 10) if step * decade >= value * (1 - 1e-9)))
 
 
-def matter_density(ax: Axes, values: Map, *, limits: tuple[float, float] | None = None, **bar: Any) -> Axes:
-    """lap Phi / (4 pi G) in Msun/kpc^3, logarithmic; where it is negative the map is white and hatched."""
-    density = values.values
-    low, high = limits or density_limits(density)
-    positive = np.where(density > 0, np.maximum(density, low), np.nan)
-    draw_map(
-        ax,
-        Map(values.x_edges, values.y_edges, positive),
-        cmap=MATTER_MAP,
-        norm=LogNorm(low, high),
-        label="ρ [M☉ kpc⁻³]",
-        extend="both",
-        **bar,
-    )
-    if np.any(density < 0):
-        middle_x, middle_y = (0.5 * (edges[1:] + edges[:-1]) for edges in (values.x_edges, values.y_edges))
-        ax.contourf(middle_x, middle_y, (density < 0).T.astype(float), levels=(0.5, 1.5), colors=["white"], hatches=["//////"])
-        ax.set_title("hatched: negative", loc="right", fontsize=9, fontweight="normal")
-    return ax
-
-
-def density_limits(*values: Array, decades: float = 4.0) -> tuple[float, float]:
-    """A colour range of at most ``decades`` below the largest density."""
-    together = np.concatenate([np.ravel(v) for v in values])
-    together = together[np.isfinite(together) & (together > 0)]
-    if len(together) == 0:
-        return 1.0, 10.0
-    high = float(np.percentile(together, 99.9))
-    low = max(float(np.percentile(together, 1)), high / 10**decades)
-    return (low, high) if high > 10 * low else (high / 10, 2 * high)
-
-
-def rate_map(ax: Axes, values: Map, *, limit: float, **bar: Any) -> Axes:
-    """Mean d ln f/dt; ``values`` and ``limit`` in km/s/kpc, shown in 1/Gyr."""
-    rate = values.values * PER_GYR
-    norm = TwoSlopeNorm(0, -limit * PER_GYR, limit * PER_GYR)
-    label = "mean d ln f / dt [Gyr⁻¹]"
-    return draw_map(ax, Map(values.x_edges, values.y_edges, rate), cmap=DIVERGING_MAP, norm=norm, label=label, extend="both", **bar)
-
-
-def significance(ax: Axes, values: Map, *, limit: float = 5.0, **bar: Any) -> Axes:
-    """Significance of data minus model, in standard deviations."""
-    return draw_map(ax, values, cmap=DIVERGING_MAP, norm=TwoSlopeNorm(0, -limit, limit), label="(data − model) / σ", extend="both", **bar)
-
-
 def outline(ax: Axes, radius: float, centre: Array | None = None) -> Axes:
-    """The circle that bounds a ball or a cylinder seen from above."""
+    """The circle that bounds a ball or a cylinder seen from above.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    radius : float
+        kpc.
+    centre : array (2,) or (3,), optional
+        kpc; the origin by default.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     middle = (0.0, 0.0) if centre is None else (float(centre[0]), float(centre[1]))
     ax.add_patch(Circle(middle, radius, fill=False, color=INK, linewidth=0.8))
     return ax

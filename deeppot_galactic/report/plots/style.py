@@ -64,13 +64,31 @@ RC: dict[Any, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Use the style of the report for what is drawn inside the block, and leave matplotlib as it was."""
+    """Use the style of the report for what is drawn inside the block, and leave matplotlib as it was.
+
+    Returns
+    -------
+    context manager
+    """
     with matplotlib.rc_context(RC):
         yield
 
 
 def panel(height: float = 4.64, *, rows: tuple[float, ...] = (1.0,)) -> tuple[Figure, list[Axes]]:
-    """A figure with axes above one another that share x; ``rows`` are their relative heights."""
+    """A figure with axes above one another that share x; ``rows`` are their relative heights.
+
+    Parameters
+    ----------
+    height : float
+        Inches.
+    rows : tuple of float
+        Relative heights of the axes above one another.
+
+    Returns
+    -------
+    figure, axes
+        Figure and list of Axes.
+    """
     figure = Figure(figsize=(WIDTH, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False, height_ratios=rows)[:, 0]
@@ -78,12 +96,22 @@ def panel(height: float = 4.64, *, rows: tuple[float, ...] = (1.0,)) -> tuple[Fi
 
 
 def map_panel() -> tuple[Figure, Axes, Axes]:
-    """A square map with room for its colour bar: figure, axes, colour-bar axes."""
+    """A square map with room for its colour bar: figure, axes, colour-bar axes.
+
+    Returns
+    -------
+    figure, ax, cax
+    """
     return _place([3.72])[:3]  # type: ignore[return-value]
 
 
 def square_panel() -> tuple[Figure, Axes]:
-    """A square frame of the size of a map, without a colour bar."""
+    """A square frame of the size of a map, without a colour bar.
+
+    Returns
+    -------
+    figure, ax
+    """
     figure, ax, bar = map_panel()
     figure.delaxes(bar)
     return figure, ax
@@ -92,6 +120,17 @@ def square_panel() -> tuple[Figure, Axes]:
 def face_edge_panel(*, shared: bool, edge_height: float = 0.95) -> tuple[Figure, Axes, Axes, Axes]:
     """A square map above a flat one of the same width: figure, face-on axes, axes of the colour bar (``shared``:
     for both), edge-on axes.
+
+    Parameters
+    ----------
+    shared : bool
+        One colour bar for both.
+    edge_height : float
+        Of the edge-on axes [inches].
+
+    Returns
+    -------
+    figure, face, cax, edge
     """
     figure, face, bar, edge = _place([3.72, edge_height])
     if not shared:
@@ -116,7 +155,20 @@ def _place(heights: list[float]) -> Any:
 
 
 def tidy(ax: Axes, *, grid: bool = True) -> Axes:
-    """Open the frame of a curve plot and draw a pale grid."""
+    """Open the frame of a curve plot and draw a pale grid.
+
+    Parameters
+    ----------
+    ax : Axes
+        Drawn into.
+    grid : bool
+        Whether to draw one.
+
+    Returns
+    -------
+    Axes
+        ``ax``.
+    """
     ax.spines[["top", "right"]].set_visible(False)
     if grid:
         ax.grid(color=PALE, linewidth=1.0)
@@ -149,7 +201,25 @@ def plain_log(axis: Any) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a PNG without dates or versions in it, so that equal figures are equal files."""
+    """Write a PNG without dates or versions in it, so that equal figures are equal files.
+
+    Parameters
+    ----------
+    figure : Figure
+        To be written.
+    path : Path
+        Of the PNG.
+
+    Returns
+    -------
+    Path
+        ``path``.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=DPI, metadata={"Software": None})
     return path
