@@ -37,7 +37,7 @@ def model_comparison(ax: Axes, table: QTable, quantity: str) -> Axes:
         values = factor * columns[column].value
         if name == "published":
             # the points themselves, not what was interpolated to the radii of the table
-            points = table.meta["published"]
+            points: Any = (table.meta or {})["published"]
             ax.errorbar(points["R"], points["vc"], points.get("vc_error"), fmt="o", markersize=3.5, color=INK, label="published")
             continue
         learned = name == "learned"
