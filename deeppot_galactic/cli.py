@@ -74,10 +74,10 @@ def run(
 def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
     """Read a catalogue as a run would, and say what is in it."""
     from .console import catalogue_table, output_console
-    from .preparation import load_catalogue, make_volume
+    from .preparation import load_catalogue
 
     config = _table_config(table, r_out, half_height, ball)
-    catalogue = load_catalogue(config, make_volume(config.volume))[1]
+    catalogue = load_catalogue(config)[2]
     if as_json:
         _print_json(catalogue)
     else:
@@ -99,12 +99,11 @@ def pattern_speed(
     """Measure the pattern speed with the weak form: no training, seconds."""
     from .console import bars, output_console, pattern_speed_table, quiet_warnings
     from .potential.pattern import pattern_speed as measure
-    from .preparation import load_catalogue, make_volume
+    from .preparation import load_catalogue
     from .summary import describe_pattern_speed
 
     config = _table_config(table, r_out, half_height, ball)
-    volume = make_volume(config.volume)
-    tracers = load_catalogue(config, volume)[0]
+    tracers, volume, _ = load_catalogue(config)
     with quiet_warnings(), bars(quiet=as_json) as progress:
         speed = describe_pattern_speed(measure(tracers, volume, seed=seed, progress=progress))
     if as_json:

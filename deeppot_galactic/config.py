@@ -2,7 +2,9 @@
 
 One section for each stage; every key but ``catalogue.path`` has a default. Lengths are kpc, angular speeds km/s/kpc.
 
-    [catalogue]      path (relative to the file), limit (random thinning), bootstrap, options (keywords of `read_tracers`)
+    [catalogue]      path (relative to the file), limit (random thinning), bootstrap, errors ("ignore" or "correct": take the stars' known
+                     errors out of every stage), options (keywords of `read_tracers`)
+    [selection]      path (a file for `read_selection`), least, sky, order, taper; only for a catalogue that is not complete
     [volume]         kind = "cylinder": r_out, half_height, r_in, shells;  kind = "ball": center, radius
     [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`); members (of an ensemble),
                      executor ("serial", "threads", "processes", or "package.module:Executor") and workers train them, or the shells
@@ -44,7 +46,18 @@ class CatalogueConfig(_Section):
     path: Annotated[str, Field(min_length=1)]
     limit: Annotated[int, Field(ge=1)] | None = None
     bootstrap: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    errors: Literal["ignore", "correct"] = "ignore"
     options: Options = {}
+
+
+class SelectionConfig(_Section):
+    """The catalogue's selection function: stars are weighted by its inverse, or, for a distance limit, cut with a smooth edge."""
+
+    path: Annotated[str, Field(min_length=1)]
+    least: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    sky: Literal["galactic", "icrs"] | None = None
+    order: Literal["ring", "nested"] | None = None
+    taper: Annotated[float, Field(gt=0, lt=1)] | None = None
 
 
 class VolumeConfig(_Section):
@@ -135,6 +148,7 @@ class Config(_Section):
     """A whole run."""
 
     catalogue: CatalogueConfig
+    selection: SelectionConfig | None = None
     volume: VolumeConfig = VolumeConfig()
     distribution: DistributionConfig = DistributionConfig()
     gradients: GradientsConfig = GradientsConfig()
@@ -170,14 +184,14 @@ class Config(_Section):
         mine, theirs = self.to_dict(), other.to_dict()
         return [
             f"{section}.{key}"
-            for section in mine
-            for key in sorted(mine[section].keys() | theirs[section].keys())
-            if (section, key) != ("run", "threads") and mine[section].get(key) != theirs[section].get(key)
+            for section in dict.fromkeys([*mine, *theirs])
+            for key in sorted(mine.get(section, {}).keys() | theirs.get(section, {}).keys())
+            if (section, key) != ("run", "threads") and mine.get(section, {}).get(key) != theirs.get(section, {}).get(key)
         ]
 
 
 def read_config(path: str | Path) -> Config:
-    """Read and check a TOML file; ``catalogue.path`` is taken relative to the file's folder.
+    """Read and check a TOML file; ``catalogue.path`` and ``selection.path`` are taken relative to the file's folder.
 
     Parameters
     ----------
@@ -212,11 +226,17 @@ def parse_config(text: str, *, source: str = "configuration", folder: str | Path
     config = make_config(values, source=source)
     if folder is None:
         return config
+    changes = {"catalogue": {"path": _located(config.catalogue.path, folder, source, "catalogue.path")}}
+    if config.selection is not None:
+        changes["selection"] = {"path": _located(config.selection.path, folder, source, "selection.path")}
+    return config.replace(**changes)
+
+
+def _located(path: str, folder: str | Path, source: str, name: str) -> str:
     try:
-        located = str((Path(folder) / Path(config.catalogue.path).expanduser()).resolve())
+        return str((Path(folder) / Path(path).expanduser()).resolve())
     except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"{source}: catalogue.path cannot be used: {error}") from None
-    return config.replace(catalogue={"path": located})
+        raise ConfigError(f"{source}: {name} cannot be used: {error}") from None
 
 
 def make_config(values: dict[str, Any], *, source: str = "configuration") -> Config:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .errors import CatalogueError, DeepPotError, DeepPotWarning
-from .preparation import check_settings, load_catalogue, make_volume
+from .preparation import check_settings, load_catalogue
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
 from .trainings import (
@@ -107,8 +107,7 @@ def _lead(config: Config, out: str | Path, resume: bool, progress: Progress | No
     folder = check_folder(out, config, resume=resume)
     check_settings(config)
     check_team(config, group.size)
-    volume = make_volume(config.volume)
-    tracers, catalogue = load_catalogue(config, volume)
+    tracers, volume, catalogue = load_catalogue(config)
     with claim(folder):
         state = open_run(config, folder)
         LOGGER.info("run of %s in %s, digest %s", config.catalogue.path, folder.resolve(), config.digest()[:12])
@@ -155,8 +154,10 @@ class _Run:
     def _catalogue(self) -> None:
         path = self.folder / "catalogue.json"
         if self.state.finished("catalogue"):
-            if read_json(path).get("sha256") != self.catalogue["sha256"]:
-                raise CatalogueError(f"{self.config.catalogue.path} has changed since the run began; choose another folder with --out")
+            before = read_json(path)
+            for key, section in (("sha256", self.config.catalogue), ("selection_sha256", self.config.selection)):
+                if section is not None and before.get(key) != self.catalogue[key]:
+                    raise CatalogueError(f"{section.path} has changed since the run began; choose another folder with --out")
             return
         with self.state.stage("catalogue", "catalogue.json"):
             for cut in self.catalogue["cuts"]:
@@ -173,7 +174,13 @@ class _Run:
             from .summary import describe_pattern_speed
 
             with self.state.stage("pattern_speed", path.name):
-                speed = pattern_speed(self.tracers, self.volume, seed=self.config.run.seed, progress=self.progress)
+                speed = pattern_speed(
+                    self.tracers,
+                    self.volume,
+                    errors=self.config.catalogue.errors,
+                    seed=self.config.run.seed,
+                    progress=self.progress,
+                )
                 write_json(path, describe_pattern_speed(speed))
         return read_json(path)
 
@@ -203,7 +210,13 @@ class _Run:
                 distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors")
                 stars = None if distribution.has_sampler else self.tracers
                 draw_gradients(
-                    distribution, self.config.gradients.n, seed=self.config.run.seed, tracers=stars, path=path, progress=self.progress
+                    distribution,
+                    self.config.gradients.n,
+                    errors=self.config.catalogue.errors,
+                    seed=self.config.run.seed,
+                    tracers=stars,
+                    path=path,
+                    progress=self.progress,
                 )
         return GradientSample.load(path)
 

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .catalogue.masks import Mask
+from .catalogue.selection import StoredSelection
 from .catalogue.tracers import Tracers
 from .catalogue.volumes import Ball, Cylinder, Volume
-from .config import Config, VolumeConfig
-from .errors import ConfigError, StoreError
+from .config import Config, SelectionConfig, VolumeConfig
+from .errors import CatalogueError, ConfigError, StoreError
 from .units import ANGULAR_SPEED, LENGTH
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ def make_volume(config: VolumeConfig) -> Volume:
     )
 
 
-def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, Any]]:
-    """Read and thin the stars; give them, and the content of ``catalogue.json``.
+def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
+    """Read, select and thin the stars; give them, the volume they are used in, and the content of ``catalogue.json``.
+
+    A selection function weights the stars by its inverse and masks the volume where it is too small.
 
     Raises
     ------
@@ -45,15 +49,32 @@ def load_catalogue(config: Config, volume: Volume) -> tuple[Tracers, dict[str, A
     from .catalogue.tracers import read_tracers
 
     path, limit = Path(config.catalogue.path), config.catalogue.limit
+    volume = make_volume(config.volume)
     tracers = read_tracers(path, **config.catalogue.options)
+    found: dict[str, Any] = {}
+    if config.selection is not None:
+        selection = load_selection(config.selection, tracers)
+        tracers = tracers.weighted(selection, least=config.selection.least)
+        volume = volume.masked(Mask(selection, config.selection.least))
+        found["selection_sha256"] = _fingerprint(Path(config.selection.path))
+    if config.catalogue.errors != "ignore" and tracers.covariance_known == 0:
+        needed = "the error columns of parallax (or distance), proper motions and radial velocity"
+        raise CatalogueError(f"catalogue.errors is {config.catalogue.errors!r}, but no star of {path} has errors: it needs {needed}")
     if limit is not None and limit < len(tracers):
         keep = np.sort(np.random.default_rng(config.run.seed).permutation(len(tracers))[:limit])
         tracers = tracers.select(keep, name=f"random {limit} stars")
     if config.catalogue.bootstrap is not None:
         tracers = bootstrap_sample(tracers, config.catalogue.bootstrap)
     inside = len(tracers.within(volume))
-    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
-    return tracers, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
+    found |= {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    return tracers, volume, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
+
+
+def load_selection(config: SelectionConfig, tracers: Tracers) -> StoredSelection:
+    """The selection function of a configuration; the Sun is where its file says, else where the catalogue's frame says."""
+    from .catalogue.selection_files import read_selection
+
+    return read_selection(config.path, frame=None, default_frame=tracers.frame, sky=config.sky, order=config.order, taper=config.taper)
 
 
 def bootstrap_sample(tracers: Tracers, number: int) -> Tracers:
@@ -71,7 +92,7 @@ def check_settings(config: Config) -> None:
     from .distribution.fit import resolve_settings
     from .potential.fit import resolve_settings as resolve_potential
 
-    preset, options = config.distribution.preset, config.distribution.options
+    preset, options = config.distribution.preset, distribution_options(config)
     _check_kinds("distribution.options", resolve_settings(preset, {}), options)
     resolve_settings(preset, options)
     executor_class(config.distribution.executor)
@@ -85,6 +106,12 @@ def check_settings(config: Config) -> None:
         kind = config.run.device.split(":")[0]
         if not (torch.cuda.is_available() if kind == "cuda" else torch.backends.mps.is_available()):
             raise ConfigError(f"run.device is {config.run.device!r}, but torch finds no such device here; use --device cpu")
+
+
+def distribution_options(config: Config) -> dict[str, Any]:
+    """The options of the distribution; ``catalogue.errors`` holds for it too unless they say otherwise."""
+    treatment = {} if config.catalogue.errors == "ignore" else {"errors": config.catalogue.errors}
+    return {**treatment, **config.distribution.options}
 
 
 def make_frame(config: Config, omega: float) -> RotatingFrame:

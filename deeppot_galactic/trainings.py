@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .errors import ConfigError, DeepPotError, DeepPotWarning
-from .preparation import load_catalogue, make_frame, make_volume
+from .preparation import distribution_options, load_catalogue, make_frame
 from .store import read_json
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def fit_run_distribution(
             checkpoint=checkpoint,
             members=settings.members,
             executor=executor,
-            **settings.options,
+            **distribution_options(config),
         )
 
 
@@ -96,15 +96,14 @@ def check_team(config: Config, size: int) -> None:
 
 def follow(config: Config, folder: Path, group: Group) -> None:
     """Take part in the fits that the first process announces, until it is done."""
-    volume = make_volume(config.volume)
-    tracers: Tracers | None = None
+    stars: tuple[Tracers, Volume] | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeepPotWarning)  # the first process says them
         while (announced := int(group.agree(DONE))) != DONE:
             try:
                 if announced == DISTRIBUTION:
-                    tracers = load_catalogue(config, volume)[0] if tracers is None else tracers
-                    fit_run_distribution(config, tracers, volume, distribution_checkpoint(folder))
+                    stars = load_catalogue(config)[:2] if stars is None else stars
+                    fit_run_distribution(config, *stars, distribution_checkpoint(folder))
                 else:
                     from .distribution.gradients import GradientSample
 

@@ -165,7 +165,7 @@ def _unit(role: str, name: str, available: Mapping[str, Any], settings: Catalogu
     if target is None:
         return None
     stated = settings.units.get(name, settings.units.get(role, available[name]))
-    unit = _parse(stated, name)
+    unit = parse_unit(stated, name)
     if unit is None:
         if LENGTH.is_equivalent(target) and role not in PHASE_SPACE:
             if name.lower() not in IN_PARSEC:
@@ -182,7 +182,7 @@ def _unit(role: str, name: str, available: Mapping[str, Any], settings: Catalogu
     return unit
 
 
-def _parse(unit: Any, name: str) -> u.UnitBase | None:
+def parse_unit(unit: Any, name: str) -> u.UnitBase | None:
     """A unit, or None where the table states none."""
     if unit is None or (isinstance(unit, str) and unit.strip() in ("", "-", "--", "None")):
         return None

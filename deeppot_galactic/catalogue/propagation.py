@@ -68,11 +68,27 @@ def covariance_blocks(tracers: Tracers, method: str, n_draws: int, seed: int) ->
 
 def drawing(tracers: Tracers) -> Callable[[np.random.Generator], Array]:
     """See `Tracers.drawing`."""
+    pair = pairs(tracers)
+    return lambda rng: pair(rng, 1.0)[0]
+
+
+def pairs(tracers: Tracers) -> Callable[[np.random.Generator, float], tuple[Array, Array]]:
+    """Phase space (N, 6) twice, displaced by noise of ``factor`` times the errors' covariance and by the same noise reversed."""
     if tracers.observations is not None and tracers.frame is not None:
-        draw, frame = tracers.observations.drawing(), tracers.frame
-        return lambda rng: draw(rng).phase_space(frame)
+        draw, frame = tracers.observations.pairs(), tracers.frame
+
+        def from_observations(rng: np.random.Generator, factor: float) -> tuple[Array, Array]:
+            first, second = draw(rng, factor)
+            return first.phase_space(frame), second.phase_space(frame)
+
+        return from_observations
     covariance, rows = known_covariance(tracers), tracers.phase_space
     known = np.isfinite(covariance).all(axis=(1, 2))
     root = np.zeros_like(covariance)
     root[known] = root_of(covariance[known])
-    return lambda rng: rows + np.einsum("nij,nj->ni", root, rng.standard_normal(rows.shape))
+
+    def from_covariance(rng: np.random.Generator, factor: float) -> tuple[Array, Array]:
+        noise = np.sqrt(factor) * np.einsum("nij,nj->ni", root, rng.standard_normal(rows.shape))
+        return rows + noise, rows - noise
+
+    return from_covariance

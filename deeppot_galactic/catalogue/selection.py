@@ -2,14 +2,18 @@ r"""The selection function S(x): which fraction of the stars at x made it into t
 
 The catalogue samples f S, not f. With S known, the score is :math:`\nabla \ln f = \nabla \ln (f S) - \nabla \ln S` (velocities are
 untouched), and every sum over stars becomes one over all stars with weights 1/S. Both need S > 0: where it is small the few stars
-there stand for many, so stars with S below a threshold are cut, and the cut is counted.
+there stand for many, so stars with S below a threshold are cut, and the cut is counted; a `masks.Mask` gives the edge that makes the
+smooth weight it needs. A distance limit is a mask and nothing else: within it the catalogue is taken as complete.
 """
 
 from __future__ import annotations
 
+import base64
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import astropy.units as u
 import numpy as np
@@ -17,8 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import CatalogueError
 from ..units import LENGTH, to_internal
-from .frames import affine, resolve_frame, rotate
-from .healpix import interpolation, nested_to_ring, nside_of, pixel_of
+from .frames import affine, frame_to_dict, resolve_frame, rotate, sky_basis
+from .healpix import interpolation, nested_to_ring, nside_of, pixel_centers, pixel_of
 from .volumes import positions, smoother_step
 
 if TYPE_CHECKING:
@@ -70,6 +74,18 @@ class SelectionFunction(ABC):
             shift[axis] = self.step
             gradient[:, axis] = (self(points + shift) - self(points - shift)) / (2.0 * self.step)
         return gradient / np.where(value > 0.0, value, np.inf)[:, None]
+
+    def tabulated(
+        self, distances: u.Quantity, *, nside: int = 16, frame: Any = None, sky: Literal["galactic", "icrs"] = "galactic"
+    ) -> TableSelection:
+        """The same S as a table over HEALPix pixels and distances from the Sun of ``frame``, which can be written and used as a mask."""
+        edges = _increasing(distances, "distances", 2)
+        sun = resolve_frame(frame)
+        nside_of(12 * nside**2)
+        to_frame = affine(sun, _sky_name(sky))
+        toward = rotate(to_frame.rotation, sky_basis(*pixel_centers(nside))[0])
+        places = to_frame.origin + edges[None, :, None] * toward[:, None, :]
+        return TableSelection(self(places.reshape(-1, 3)).reshape(len(toward), -1), distances, sun, sky, "ring")
 
     @staticmethod
     def from_callable(
@@ -136,6 +152,62 @@ class SelectionFunction(ABC):
         return DistanceLimit(limits, frame, sky, order, taper)
 
 
+class StoredSelection(SelectionFunction):
+    """A selection function that is a table, and can be kept in files and models."""
+
+    _frame: Galactocentric
+    _sky: str
+    _nside: int
+
+    @property
+    def frame(self) -> Galactocentric:
+        """Where the Sun is."""
+        return self._frame
+
+    @abstractmethod
+    def columns(self) -> dict[str, Array]:
+        """The table: arrays whose first axis is the pixels in ring order, and ``distances`` [kpc] where it has them."""
+
+    def end(self, x: Array) -> Array:
+        """One where the table goes on, falling to zero at its far end, shape (N,)."""
+        return np.ones(len(x))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON: arrays as compressed text; `from_dict` is the inverse."""
+        numbers = {name: _packed(values) for name, values in self.columns().items()}
+        return {"kind": type(self).__name__, "sky": self._sky, "frame": frame_to_dict(self._frame), **self._scalars(), **numbers}
+
+    def _scalars(self) -> dict[str, float]:
+        return {}
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> StoredSelection:
+        """Rebuild from `to_dict` (KeyError, TypeError or ValueError where it is damaged)."""
+        frame, sky = values["frame"], values["sky"]
+        if values["kind"] == "TableSelection":
+            return TableSelection(_unpacked(values["selection"]), _unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
+        if values["kind"] == "DistanceLimit":
+            return DistanceLimit(_unpacked(values["limit"]) * LENGTH, frame, sky, "ring", values["taper"])
+        raise ValueError(f"unknown kind {values['kind']!r}")
+
+    def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a table with one row for every pixel and distance; `read_selection` reads it, and TOPCAT."""
+        from .selection_files import write_selection
+
+        return write_selection(self, Path(path), overwrite=overwrite)
+
+
+def _packed(values: Array) -> dict[str, Any]:
+    kind = "<f4" if np.array_equal(values, values.astype(np.float32)) else "<f8"
+    text = base64.b85encode(zlib.compress(np.ascontiguousarray(values, dtype=kind).tobytes(), 9)).decode("ascii")
+    return {"shape": list(values.shape), "type": kind, "data": text}
+
+
+def _unpacked(stored: Mapping[str, Any]) -> Array:
+    flat = np.frombuffer(zlib.decompress(base64.b85decode(stored["data"])), dtype=stored["type"])
+    return flat.reshape(stored["shape"]).astype(np.float64)
+
+
 class CallableSelection(SelectionFunction):
     """S from a user's function."""
 
@@ -160,11 +232,11 @@ class CallableSelection(SelectionFunction):
         return f"selection by {getattr(self._function, '__name__', 'a function')}"
 
 
-class TableSelection(SelectionFunction):
+class TableSelection(StoredSelection):
     """S from a table over HEALPix pixels and distances."""
 
     def __init__(self, table: ArrayLike, distances: u.Quantity, frame: Any, sky: str, order: str) -> None:
-        values = np.asarray(table, dtype=np.float64)
+        values = np.asarray(table, dtype=np.float32).astype(np.float64)  # so that a stored table is the same to the last bit
         self._distances = _increasing(distances, "distances", 2)
         if values.ndim != 2 or values.shape[1] != len(self._distances):
             raise CatalogueError(f"the table must have shape (12 nside^2, {len(self._distances)}), found {values.shape}")
@@ -185,13 +257,20 @@ class TableSelection(SelectionFunction):
         far = np.sum(self._table[pixels, low[:, None] + 1] * weights, axis=1)
         return np.where(distance <= self._distances[-1], (1.0 - part) * near + part * far, 0.0)
 
+    def columns(self) -> dict[str, Array]:
+        return {"selection": self._table, "distances": self._distances}
+
+    def end(self, x: Array) -> Array:
+        distance = _sky_of(x, self._frame, self._sky)[2]
+        return smoother_step((self._distances[-1] - distance) / (self._distances[-1] - self._distances[-2]))[0]
+
     def describe(self) -> str:
         return (
             f"selection by HEALPix (nside {self._nside}, {self._sky}) and {len(self._distances)} distances to {self._distances[-1]:g} kpc"
         )
 
 
-class DistanceLimit(SelectionFunction):
+class DistanceLimit(StoredSelection):
     """S from a limiting distance per HEALPix pixel."""
 
     def __init__(self, limits: u.Quantity, frame: Any, sky: str, order: str, taper: float) -> None:
@@ -212,12 +291,25 @@ class DistanceLimit(SelectionFunction):
         reach = (limit - distance) / np.where(inside, self._taper * limit, 1.0)
         return np.where(inside, smoother_step(reach)[0], 0.0)
 
+    def columns(self) -> dict[str, Array]:
+        return {"limit": self._limits}
+
+    def _scalars(self) -> dict[str, float]:
+        return {"taper": self._taper}
+
     def describe(self) -> str:
         return f"distance limit by HEALPix (nside {self._nside}, {self._sky}), median {np.median(self._limits):.3g} kpc"
 
 
 def divide_by(tracers: Tracers, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
     """Weights over S, without the stars where S < ``least``; see `Tracers.weighted`."""
+    if isinstance(selection, DistanceLimit):
+        keep = selection(tracers.phase_space[:, :3]) > 0.0
+        if not keep.any():
+            raise CatalogueError(f"no star of {len(tracers):,} lies within the {selection.describe()}")
+        kept = tracers.select(keep, name="distance limit")
+        kept.meta["selection"] = selection.describe()
+        return kept
     value = selection(tracers.phase_space[:, :3])
     keep = value >= max(least, 1e-12)
     if not keep.any():

@@ -263,6 +263,13 @@ class Tracers:
             self._covariance = self.observations.covariance(self.frame)
         return self._covariance
 
+    @property
+    def covariance_known(self) -> int:
+        """Number of stars whose errors are all known."""
+        if self.observations is not None:
+            return int(np.count_nonzero(np.isfinite(self.observations.errors).all(axis=1)))
+        return 0 if self._covariance is None else int(np.count_nonzero(np.isfinite(self._covariance).all(axis=(1, 2))))
+
     def covariances(self, *, method: str = "jacobian", n_draws: int = 512, seed: int = 0) -> tuple[u.Quantity, u.Quantity, u.Quantity]:
         """The blocks of the covariance, Quantity (N, 3, 3) each: positions, positions with velocities, velocities.
 

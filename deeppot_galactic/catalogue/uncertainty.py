@@ -169,28 +169,44 @@ class Observations:
 
         Depths are drawn from the part of the normal law with parallax above `NEAREST_PARALLAX` (distance above 1 pc).
         """
+        pair = self.pairs()
+        return lambda rng: pair(rng, 1.0)[0]
+
+    def pairs(self) -> Callable[[np.random.Generator, float], tuple[Observations, Observations]]:
+        """A function that displaces every star by noise of ``factor`` times its covariance, and by the same noise reversed.
+
+        Sums over both halves of a pair are free of the first order in the noise. Depths as in `drawing`; a half that would leave the
+        allowed range is drawn on its own.
+        """
         covariance = self.observed_covariance()
-        known = np.isfinite(covariance).all(axis=(1, 2))
+        known = np.asarray(np.isfinite(covariance).all(axis=(1, 2)))
         root = np.zeros_like(covariance)
         root[known] = root_of(covariance[known])
         least = NEAREST_PARALLAX if self.by_parallax else 1e-3
-        lat_scale = 1.0 / np.maximum(np.cos(np.radians(self.values[:, 1])), 1e-9)
 
-        def draw(rng: np.random.Generator) -> Observations:
-            noise = np.einsum("nij,nj->ni", root, rng.standard_normal((len(self), 6)))
-            for _ in range(1000):
-                low = np.flatnonzero(known & (self.values[:, 2] + noise[:, 2] < least))
-                if len(low) == 0:
-                    break
-                noise[low] = np.einsum("nij,nj->ni", root[low], rng.standard_normal((len(low), 6)))
-            values = self.values.copy()
-            values[:, 0] += noise[:, 0] * lat_scale / 3.6e6
-            values[:, 1] += noise[:, 1] / 3.6e6
-            values[:, 2] = np.where(known, np.maximum(values[:, 2] + noise[:, 2], least), values[:, 2])
-            values[:, 3:] += noise[:, 3:]
-            return Observations(values, self.errors, self.correlations, self.sky, self.by_parallax)
+        def draw(rng: np.random.Generator, factor: float) -> tuple[Observations, Observations]:
+            scale = np.sqrt(factor)
+            noise = scale * np.einsum("nij,nj->ni", root, rng.standard_normal((len(self), 6)))
+            halves = []
+            for sign in (1.0, -1.0):
+                half = sign * noise
+                for _ in range(1000):
+                    low = np.flatnonzero(known & (self.values[:, 2] + half[:, 2] < least))
+                    if len(low) == 0:
+                        break
+                    half[low] = scale * np.einsum("nij,nj->ni", root[low], rng.standard_normal((len(low), 6)))
+                halves.append(self._displaced(half, known, least))
+            return halves[0], halves[1]
 
         return draw
+
+    def _displaced(self, noise: Array, known: NDArray[np.bool_], least: float) -> Observations:
+        values = self.values.copy()
+        values[:, 0] += noise[:, 0] / (3.6e6 * np.maximum(np.cos(np.radians(values[:, 1])), 1e-9))
+        values[:, 1] += noise[:, 1] / 3.6e6
+        values[:, 2] = np.where(known, np.maximum(values[:, 2] + noise[:, 2], least), values[:, 2])
+        values[:, 3:] += noise[:, 3:]
+        return Observations(values, self.errors, self.correlations, self.sky, self.by_parallax)
 
 
 def root_of(covariance: Array) -> Array:

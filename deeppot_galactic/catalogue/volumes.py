@@ -9,14 +9,16 @@ derivative at and beyond the boundary. With :math:`s(t) = t^3 (10 - 15 t + 6 t^2
    g = s\left(\frac{r_{max} - r}{\tau\, r_{max}}\right) \quad\text{(ball)},
 
 where :math:`\tau` is ``taper`` and the factor of r_in is present only if r_in > 0. Objectives that integrate by parts need g and
-grad g: a hard edge would add a surface term.
+grad g: a hard edge would add a surface term. A volume may have a mask (`masks`), for a catalogue that does not fill it: the stars count
+where the mask is positive, and g is multiplied by it.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import astropy.units as u
 import numpy as np
@@ -24,6 +26,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import VolumeError
 from ..units import LENGTH, to_internal
+
+if TYPE_CHECKING:
+    from .masks import Mask
 
 Array = NDArray[np.float64]
 
@@ -50,6 +55,7 @@ class Volume(ABC):
     """A region of space in galactocentric kpc. Concrete volumes are `Cylinder` and `Ball`; all are immutable."""
 
     kind: str
+    mask: Mask | None = None
 
     @property
     @abstractmethod
@@ -67,10 +73,27 @@ class Volume(ABC):
         """Volume [kpc^3]."""
 
     @abstractmethod
-    def contains(self, x: ArrayLike | u.Quantity) -> NDArray[np.bool_]:
-        """Whether each of the points (N, 3) [kpc or Quantity] lies inside; bool of shape (N,). NaN is outside."""
+    def _encloses(self, points: Array) -> NDArray[np.bool_]:
+        """`contains` without the mask."""
 
     @abstractmethod
+    def _edge_weight(self, points: Array, taper: float) -> tuple[Array, Array]:
+        """`boundary_weight` without the mask."""
+
+    def contains(self, x: ArrayLike | u.Quantity) -> NDArray[np.bool_]:
+        """Whether each of the points (N, 3) [kpc or Quantity] lies inside; bool of shape (N,). NaN is outside."""
+        points = positions(x)
+        inside = self._encloses(points)
+        if self.mask is not None and inside.any():
+            inside[inside] = self.mask.weight(points[inside]) > 0.0
+        return inside
+
+    def masked(self, mask: Mask) -> Self:
+        """The same volume, of which only the part counts where the mask is positive."""
+        other = copy.copy(self)
+        other.mask = mask
+        return other
+
     def boundary_weight(self, x: ArrayLike | u.Quantity, *, taper: float = TAPER) -> tuple[Array, Array]:
         """Smooth weight of the points (N, 3) and its gradient.
 
@@ -88,18 +111,36 @@ class Volume(ABC):
         grad_g : array, shape (N, 3)
             Gradient [1/kpc].
         """
+        if not 0.0 < taper < 1.0:
+            raise VolumeError(f"taper must lie between 0 and 1, found {taper}")
+        points = positions(x)
+        weight, gradient = self._edge_weight(points, taper)
+        if self.mask is not None:
+            inside = np.flatnonzero(weight > 0.0)
+            factor, slope = self.mask.weight_and_gradient(points[inside])
+            gradient[inside] = gradient[inside] * factor[:, None] + slope * weight[inside, None]
+            weight[inside] *= factor
+        return weight, gradient
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw ``n`` points uniformly in the volume, shape (n, 3) [kpc]."""
+        """Draw ``n`` points uniformly in the volume, whatever its mask, shape (n, 3) [kpc]."""
 
     @abstractmethod
+    def _numbers(self) -> dict[str, Any]:
+        """`to_dict` without the mask."""
+
+    @abstractmethod
+    def _shape(self) -> str:
+        """`describe` without the mask."""
+
     def to_dict(self) -> dict[str, Any]:
         """Numbers in kpc, ready for JSON; `from_dict` is the inverse."""
+        return self._numbers() if self.mask is None else {**self._numbers(), "mask": self.mask.to_dict()}
 
-    @abstractmethod
     def describe(self) -> str:
         """One line for people."""
+        return self._shape() if self.mask is None else f"{self._shape()} within the {self.mask.describe()}"
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Volume:
@@ -111,6 +152,10 @@ class Volume(ABC):
             For an unknown kind or missing numbers.
         """
         data = dict(values)
+        if "mask" in data:
+            from .masks import Mask
+
+            return Volume.from_dict({k: v for k, v in data.items() if k != "mask"}).masked(Mask.from_dict(data["mask"]))
         kind = data.pop("kind", None)
         if data.pop("unit", "kpc") != "kpc":
             raise VolumeError(f"a stored volume must be in kpc, found {values['unit']!r}")
@@ -139,11 +184,6 @@ def _length(value: Any, name: str) -> float:
     if number.ndim != 0 or not np.isfinite(number):
         raise VolumeError(f"{name} must be one finite length, found {value}")
     return float(number)
-
-
-def _check_taper(taper: float) -> None:
-    if not 0.0 < taper < 1.0:
-        raise VolumeError(f"taper must lie between 0 and 1, found {taper}")
 
 
 class Cylinder(Volume):
@@ -213,16 +253,14 @@ class Cylinder(Volume):
             return [self]
         edges = np.asarray(self.shells) * LENGTH
         height = self.half_height * LENGTH
-        return [Cylinder(r_in=inner, r_out=outer, half_height=height) for inner, outer in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [Cylinder(r_in=inner, r_out=outer, half_height=height) for inner, outer in zip(edges[:-1], edges[1:], strict=True)]
+        return parts if self.mask is None else [part.masked(self.mask) for part in parts]
 
-    def contains(self, x: ArrayLike | u.Quantity) -> NDArray[np.bool_]:
-        points = positions(x)
+    def _encloses(self, points: Array) -> NDArray[np.bool_]:
         radius = np.hypot(points[:, 0], points[:, 1])
         return (radius <= self.r_out) & (radius >= self.r_in) & (np.abs(points[:, 2]) <= self.half_height)
 
-    def boundary_weight(self, x: ArrayLike | u.Quantity, *, taper: float = TAPER) -> tuple[Array, Array]:
-        _check_taper(taper)
-        points = positions(x)
+    def _edge_weight(self, points: Array, taper: float) -> tuple[Array, Array]:
         radius = np.hypot(points[:, 0], points[:, 1])
         width = taper * self.r_out
         height = taper * self.half_height
@@ -240,13 +278,13 @@ class Cylinder(Volume):
         phi = rng.uniform(0.0, 2.0 * np.pi, n)
         return np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.uniform(-self.half_height, self.half_height, n)], axis=1)
 
-    def to_dict(self) -> dict[str, Any]:
+    def _numbers(self) -> dict[str, Any]:
         values: dict[str, Any] = {"kind": self.kind, "unit": "kpc", "r_in": self.r_in, "r_out": self.r_out, "half_height": self.half_height}
         if self.shells is not None:
             values["shells"] = list(self.shells)
         return values
 
-    def describe(self) -> str:
+    def _shape(self) -> str:
         radii = f"R < {self.r_out:g} kpc" if self.r_in == 0.0 else f"{self.r_in:g} < R < {self.r_out:g} kpc"
         shells = "" if self.shells is None else f", shells at {' '.join(f'{edge:g}' for edge in self.shells)} kpc"
         return f"cylinder {radii}, |z| < {self.half_height:g} kpc{shells}"
@@ -293,12 +331,11 @@ class Ball(Volume):
     def measure(self) -> float:
         return float(4.0 / 3.0 * np.pi * self.radius**3)
 
-    def contains(self, x: ArrayLike | u.Quantity) -> NDArray[np.bool_]:
-        return np.sum((positions(x) - self._center) ** 2, axis=1) <= self.radius**2
+    def _encloses(self, points: Array) -> NDArray[np.bool_]:
+        return np.asarray(np.sum((points - self._center) ** 2, axis=1) <= self.radius**2)
 
-    def boundary_weight(self, x: ArrayLike | u.Quantity, *, taper: float = TAPER) -> tuple[Array, Array]:
-        _check_taper(taper)
-        offset = positions(x) - self._center
+    def _edge_weight(self, points: Array, taper: float) -> tuple[Array, Array]:
+        offset = points - self._center
         radius = np.sqrt(np.sum(offset**2, axis=1))
         width = taper * self.radius
         weight, slope = smoother_step((self.radius - radius) / width)
@@ -309,8 +346,8 @@ class Ball(Volume):
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         return self._center + direction * (self.radius * np.cbrt(rng.uniform(size=n)))[:, None]
 
-    def to_dict(self) -> dict[str, Any]:
+    def _numbers(self) -> dict[str, Any]:
         return {"kind": self.kind, "unit": "kpc", "center": [float(c) for c in self._center], "radius": self.radius}
 
-    def describe(self) -> str:
+    def _shape(self) -> str:
         return f"ball of radius {self.radius:g} kpc about ({', '.join(f'{c:g}' for c in self._center)}) kpc"

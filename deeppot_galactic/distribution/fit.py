@@ -20,6 +20,7 @@ from .disc_whitening import DiscWhitening
 from .flow_fit import fit_flow
 from .likelihood import LikelihoodSettings
 from .matching import MatchingSettings
+from .noise import NoisyStars, trained_on
 from .padding import Padding, padded_stars
 from .score_matching import ScoreMatchingSettings, fit_score_matching
 from .sphere_whitening import SphereWhitening
@@ -173,7 +174,8 @@ def fit_distribution(
     executor : concurrent.futures.Executor, optional
         Trains the members, or the shells of the volume, side by side; no ``progress`` with an executor of processes.
     **overrides
-        Settings of the preset to replace.
+        Settings of the preset to replace. ``errors="correct"`` (score matching) takes the stars' known errors out of the training,
+        ``errors="inject"`` draws their coordinates anew at every epoch.
 
     Returns
     -------
@@ -230,18 +232,26 @@ def _fit_one(
     _check(inside.phase_space, volume)
     weights = None if tracers.weights is None else np.asarray(tracers.weights, dtype=np.float64)
     region: Volume | Padding
+    noisy: NoisyStars | None = None
     if getattr(settings, "pad", False):
+        if settings.errors != "ignore":
+            raise ConfigError(f"errors = {settings.errors!r} needs pad = false: virtual stars beyond the volume have no errors")
         x, weights, region = padded_stars(tracers.phase_space, weights, volume, seed)
-        chart = volume
+        whitening = choose_whitening(x, weights, volume, settings)
     else:
-        region = chart = training_volume(tracers.phase_space[:, :3], volume)
+        region = training_volume(tracers.phase_space[:, :3], volume)
         used = region.contains(tracers.phase_space[:, :3])
         x, weights = tracers.phase_space[used], None if weights is None else weights[used]
+        whitening = choose_whitening(x, weights, region, settings)
+        if settings.errors != "ignore":
+            edge = isinstance(settings, ScoreMatchingSettings)
+            stars = trained_on(tracers, region, settings.errors, seed) if edge else tracers.select(used)
+            noisy = NoisyStars(stars, whitening, region if edge else None, settings.errors, seed)
     fit: Any = fit_score_matching if isinstance(settings, ScoreMatchingSettings) else fit_flow
     df = fit(
         x,
         weights,
-        whitening=choose_whitening(x, weights, chart, settings),
+        whitening=whitening,
         volume=volume,
         region=region,
         settings=settings,
@@ -250,6 +260,7 @@ def _fit_one(
         device=device,
         progress=progress,
         checkpoint=checkpoint,
+        noisy=noisy,
     )
     df.tracers = inside
     if n_stars is not None:

@@ -22,6 +22,7 @@ from .flow import ContinuousFlow, FlowDistribution, sample_in_volume
 from .likelihood import LikelihoodSettings, likelihood_loss
 from .matching import MatchingSettings, matching_loss
 from .members import member_checkpoint
+from .noise import NoisyBatches, NoisyStars
 from .padding import Padding
 from .whitening import Whitening
 
@@ -32,6 +33,8 @@ VALIDATION_ROWS = 8192
 """Most stars looked at in one validation."""
 MASS_DRAWS = 32768
 """Draws that measure the share of mass inside the volume."""
+VALIDATION_DRAW = 2**31
+"""Step that names the one draw of the errors used in every validation."""
 
 
 def fit_flow(
@@ -47,6 +50,7 @@ def fit_flow(
     device: str,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    noisy: NoisyStars | None = None,
 ) -> FlowDistribution:
     """Train a flow on the stars ``x`` (n, 6) of the region, or of the volume and its padding; keywords as in `fit_score_matching`."""
     y = whitening.whiten(torch.tensor(x, dtype=torch.float64))[0].float().to(device)
@@ -54,7 +58,11 @@ def fit_flow(
     importance = importance.to(device)
     rows, held = split_indices(len(x), validation_fraction, seed)
     held = held[:VALIDATION_ROWS].to(device)
-    batches = ShuffledBatches(y[rows.to(device)], importance[rows.to(device)], size=settings.batch, seed=seed)
+    batches: Callable[[int], Any] = ShuffledBatches(y[rows.to(device)], importance[rows.to(device)], size=settings.batch, seed=seed)
+    judged = y[held], importance[held]
+    if noisy is not None:
+        batches = NoisyBatches(noisy, rows, size=settings.batch, seed=seed, device=device)
+        judged = tuple(part.to(device) for part in noisy(held.cpu().numpy(), VALIDATION_DRAW)[:2])
     description = {
         "chain": settings.chain,
         "width": settings.width,
@@ -67,7 +75,7 @@ def fit_flow(
 
     def validate() -> float:
         generator = torch.Generator(device=device).manual_seed(seed + 1)
-        parts = [(loss((a, b), generator), len(a)) for a, b in zip(y[held].split(2048), importance[held].split(2048), strict=True)]
+        parts = [(loss((a, b), generator), len(a)) for a, b in zip(judged[0].split(2048), judged[1].split(2048), strict=True)]
         return float(sum(float(value) * n for value, n in parts)) / len(held)
 
     history = train(

@@ -33,11 +33,15 @@ BLOCK = 512
 ROWS = 16384
 """Rows written at once."""
 UNITS = "points: kpc, km/s; log_density: ln(kpc^-3 (km/s)^-3); score: 1/kpc, s/km"
+COPIES = ("copies", "copy_coefficients", "copy_weights")
+"""Datasets of `deeppot_galactic.catalogue.copies`: rows (m, 6 k), coefficients (k,) and, where there are weights, those of the stars (m,)."""
+_ANY = -1
+_COPY_WIDTHS = dict(zip(COPIES, (_ANY, 0, 0), strict=True))
 _WIDTHS = {"points": 6, "log_density": 0, "score": 6, "weights": 0}
-"""Datasets with their number of columns (0: one-dimensional)."""
+"""Datasets of one length with their number of columns (0: one-dimensional, -1: any)."""
 
 
-def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, Any]) -> None:
+def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, Any], extra: dict[str, Array] | None = None) -> None:
     """Write a gradient file atomically and a piece at a time (`StoreError` when refused).
 
     Parameters
@@ -47,15 +51,20 @@ def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, A
         Point, ln f, score and, where there are weights, the weight; may be mapped from a file.
     volume : Volume
     meta : dict
+    extra : dict of arrays, optional
+        Of `COPIES`.
     """
     import h5py
 
     parts = {"points": slice(0, 6), "log_density": 6, "score": slice(7, 13)} | ({"weights": 13} if table.shape[1] > 13 else {})
     with atomic_path(path) as temporary:
-        with h5py.File(temporary, "w", userblock_size=BLOCK) as file:
+        # A volume with a mask needs a longer attribute than the oldest format has.
+        with h5py.File(temporary, "w", userblock_size=BLOCK, libver=("v108", "v110")) as file:
             file.attrs["volume"] = json.dumps(jsonable(volume.to_dict()))
             file.attrs["meta"] = json.dumps(jsonable(meta))
             file.attrs["units"] = UNITS
+            for name, values in (extra or {}).items():
+                file.create_dataset(name, data=np.asarray(values, dtype="<f8"))
             for name, columns in parts.items():
                 data = file.create_dataset(name, shape=(len(table), 6) if isinstance(columns, slice) else (len(table),), dtype="<f8")
                 for start in range(0, len(table), ROWS):
@@ -90,12 +99,27 @@ def read_hdf5(path: str | Path) -> tuple[dict[str, Array], dict[str, Any], dict[
         arrays = {name: _numbers(file, name, width) for name, width in _WIDTHS.items() if name in file or name != "weights"}
         volume, meta = json.loads(str(file.attrs["volume"])), json.loads(str(file.attrs["meta"]))
         lengths = {len(values) for values in arrays.values()}
+        arrays |= {name: _numbers(file, name, width) for name, width in _COPY_WIDTHS.items() if name in file}
+        _check_copies(path, arrays)
         if len(lengths) != 1 or not isinstance(volume, dict) or not isinstance(meta, dict):
             raise StoreError(f"{path} is damaged: its datasets have {sorted(lengths)} rows, or its description is no mapping")
         for name, values in arrays.items():
             if not np.isfinite(values).all():
                 raise StoreError(f"{path} is damaged: {name} holds values that are not finite")
     return arrays, volume, meta
+
+
+def _check_copies(path: Path, arrays: dict[str, Array]) -> None:
+    rows, coefficients, weights = (arrays.get(name) for name in COPIES)
+    if rows is None and coefficients is None and weights is None:
+        return
+    if (
+        rows is None
+        or coefficients is None
+        or rows.shape[1] != 6 * len(coefficients)
+        or (weights is not None and len(weights) != len(rows))
+    ):
+        raise StoreError(f"{path} is damaged: the copies of its stars are incomplete")
 
 
 def _first_block(digest: str, length: int) -> bytes:
@@ -132,7 +156,7 @@ def _numbers(file: Any, name: str, width: int) -> Array:
         raise StoreError(f"{file.filename} is refused: {name} is not a dataset of real numbers")
     if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
         raise StoreError(f"{file.filename} is refused: {name} is not stored plainly in the file itself")
-    if dataset.ndim != (2 if width else 1) or (width and dataset.shape[1] != width):
+    if dataset.ndim != (2 if width else 1) or (width > 0 and dataset.shape[1] != width):
         raise StoreError(f"{file.filename} is damaged: {name} has shape {dataset.shape}")
     if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
         raise StoreError(f"{file.filename} is refused: {name} claims {dataset.size} numbers and stores fewer")

@@ -111,7 +111,16 @@ def blocks(df: Distribution, source: PointSource, first: int, progress: Progress
             progress("gradients", block * BLOCK + size, source.n, {})
 
 
-def stream(df: Distribution, source: PointSource, path: Path, *, seed: int, meta: dict[str, Any], progress: Progress | None) -> None:
+def stream(
+    df: Distribution,
+    source: PointSource,
+    path: Path,
+    *,
+    seed: int,
+    meta: dict[str, Any],
+    progress: Progress | None,
+    extra: dict[str, Array] | None = None,
+) -> None:
     """Write all points to an HDF5 file, going on where an earlier call for the same points was interrupted.
 
     Raises
@@ -133,7 +142,7 @@ def stream(df: Distribution, source: PointSource, path: Path, *, seed: int, meta
                 file.flush()
                 os.fsync(file.fileno())
         table = np.memmap(waiting, dtype="<f8", mode="r", shape=(source.n, columns))
-        write_hdf5(path, table, df.volume, meta)
+        write_hdf5(path, table, df.volume, meta, extra)
         del table
         waiting.unlink()
         note.unlink()

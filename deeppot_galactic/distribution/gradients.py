@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import FitError
+from ..catalogue.copies import Copies, error_copies
+from ..errors import ConfigError, FitError
 from ..store import rebuilding
 from .base import Distribution
-from .gradient_file import read_hdf5, write_hdf5
+from .gradient_file import COPIES, read_hdf5, write_hdf5
 from .gradient_stream import blocks, point_source, stream
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class GradientSample:
         The region all points lie in.
     meta : dict
         Where they come from.
+    copies : Copies, optional
+        Stars with their known errors taken out, for the sums of the weak form; see `deeppot_galactic.catalogue.copies`.
+    copy_weights : ndarray, optional
+        Their weights.
     """
 
     def __init__(
@@ -54,11 +59,14 @@ class GradientSample:
         volume: Volume,
         weights: Array | None = None,
         meta: dict[str, Any] | None = None,
+        copies: Copies | None = None,
+        copy_weights: Array | None = None,
     ) -> None:
         if points.ndim != 2 or points.shape[1] != 6 or score.shape != points.shape or log_density.shape != points.shape[:1]:
             raise FitError(f"points (N, 6), score (N, 6) and log_density (N,) disagree: {points.shape}, {score.shape}, {log_density.shape}")
         self.points, self.log_density, self.score = points, log_density, score
         self.weights, self.volume = weights, volume
+        self.copies, self.copy_weights = copies, copy_weights
         self.meta: dict[str, Any] = {} if meta is None else meta
 
     def __len__(self) -> int:
@@ -73,7 +81,8 @@ class GradientSample:
             When it cannot be written.
         """
         columns = [self.points, self.log_density[:, None], self.score] + ([] if self.weights is None else [self.weights[:, None]])
-        write_hdf5(Path(path), np.concatenate(columns, axis=1), self.volume, self.meta)
+        extra = copy_columns(self.copies, self.copy_weights)
+        write_hdf5(Path(path), np.concatenate(columns, axis=1), self.volume, self.meta, extra)
 
     @classmethod
     def load(cls, path: str | Path) -> GradientSample:
@@ -87,14 +96,17 @@ class GradientSample:
         from ..catalogue.volumes import Volume
 
         arrays, volume, meta = read_hdf5(path)
+        rows, coefficients, copy_weights = (arrays.pop(name, None) for name in COPIES)
         with rebuilding(path):
-            return cls(**arrays, volume=Volume.from_dict(volume), meta=meta)
+            copies = None if rows is None or coefficients is None else Copies(coefficients, rows.reshape(-1, len(coefficients), 6))
+            return cls(**arrays, volume=Volume.from_dict(volume), meta=meta, copies=copies, copy_weights=copy_weights)
 
 
 def draw_gradients(
     df: Distribution,
     n: int = 2**17,
     *,
+    errors: str = "ignore",
     seed: int = 0,
     tracers: Tracers | None = None,
     path: str | Path | None = None,
@@ -108,6 +120,8 @@ def draw_gradients(
         A fitted distribution.
     n : int
         Number of points; for a draw of the stars themselves at most all of them.
+    errors : {"ignore", "correct"}
+        "correct" also keeps copies of up to ``n`` stars that take their known errors out of the sums of the weak form.
     seed : int
         Seed of the draw.
     tracers : Tracers, optional
@@ -127,11 +141,34 @@ def draw_gradients(
         When there is neither a sampler nor stars, or ``n`` is not positive.
     """
     source = point_source(df, n, seed, tracers)
-    meta = {"source": source.name, "estimator": df.estimator, "seed": seed, "n": source.n, "n_stars": df.n_stars}
+    meta = {"source": source.name, "estimator": df.estimator, "seed": seed, "n": source.n, "n_stars": df.n_stars, "errors": errors}
+    copies, copy_weights = (None, None) if errors == "ignore" else _error_copies(df, tracers, n, errors, seed)
     if path is not None:
-        stream(df, source, Path(path), seed=seed, meta=meta, progress=progress)
+        extra = copy_columns(copies, copy_weights)
+        stream(df, source, Path(path), seed=seed, meta=meta, progress=progress, extra=extra)
         return GradientSample.load(path)
     rows = np.concatenate(list(blocks(df, source, 0, progress)))
     weights = rows[:, 13] if source.weighted else None
     parts = (np.ascontiguousarray(rows[:, columns]) for columns in (slice(0, 6), 6, slice(7, 13)))
-    return GradientSample(*parts, volume=df.volume, weights=weights, meta=meta)
+    return GradientSample(*parts, volume=df.volume, weights=weights, meta=meta, copies=copies, copy_weights=copy_weights)
+
+
+def copy_columns(copies: Copies | None, weights: Array | None) -> dict[str, Array]:
+    """What a file holds of copies, by the name of the data set."""
+    if copies is None:
+        return {}
+    columns = {COPIES[0]: copies.rows.reshape(len(copies), -1), COPIES[1]: copies.coefficients}
+    return columns if weights is None else columns | {COPIES[2]: weights}
+
+
+def _error_copies(df: Distribution, tracers: Tracers | None, n: int, errors: str, seed: int) -> tuple[Copies, Array | None]:
+    """Copies of at most ``n`` stars that may lie in the volume, and their weights."""
+    if errors != "correct":
+        raise ConfigError(f"errors must be 'ignore' or 'correct', found {errors!r}")
+    if tracers is None:
+        raise FitError("errors='correct' needs the stars with their errors, those beyond the volume too: pass tracers=")
+    copies = error_copies(tracers, seed=seed)
+    reach = np.flatnonzero(copies.reaching(df.volume))
+    reach = np.sort(np.random.default_rng(seed).permutation(reach)[:n])
+    weights = None if tracers.weights is None else np.asarray(tracers.weights, dtype=np.float64)[reach]
+    return copies[reach], weights

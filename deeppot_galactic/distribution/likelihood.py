@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..training import TrainingSettings
 from .flow import rk4, standard_normal
+from .noise import check_treatment
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -48,6 +49,8 @@ class LikelihoodSettings:
         Physical whitening; False is the paper's base Gaussian with the data's mean and variance.
     pad : bool
         Train on the stars beyond the volume too, thinned smoothly, see `padding` (appendix B); False ends at a hard edge.
+    errors : {"ignore", "inject"}
+        Whether the stars' coordinates are drawn anew from their errors at every epoch, see `deeppot_galactic.distribution.noise`.
     """
 
     estimator: str = "likelihood"
@@ -77,8 +80,10 @@ class LikelihoodSettings:
     jacobian: float = 5e-4
     whiten: bool = False
     pad: bool = True
+    errors: str = "ignore"
 
     def __post_init__(self) -> None:
+        check_treatment(self.errors, known=("ignore", "inject"))
         if self.trace not in ("exact", "hutchinson"):
             raise ConfigError(f"trace {self.trace!r} is unknown; choose exact or hutchinson")
         if self.solver not in ("dopri5", "rk4"):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ..training import TrainingSettings
+from .noise import check_treatment
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -44,6 +45,8 @@ class MatchingSettings:
     finetune_steps, finetune_batch, finetune_rate
         Updates by maximum likelihood after the matching (see `likelihood`; fixed steps, exact trace, no regularisation), their batch
         and rate. The result is kept only where it raises the likelihood of the stars held out.
+    errors : {"ignore", "inject"}
+        Whether the stars' coordinates are drawn anew from their errors at every epoch, see `deeppot_galactic.distribution.noise`.
     """
 
     estimator: str = "flow-matching"
@@ -66,6 +69,10 @@ class MatchingSettings:
     finetune_steps: int = 0
     finetune_batch: int = 512
     finetune_rate: float = 2e-4
+    errors: str = "ignore"
+
+    def __post_init__(self) -> None:
+        check_treatment(self.errors, known=("ignore", "inject"))
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""

@@ -13,6 +13,7 @@ of steps is fixed, so that the result does not depend on the speed of the machin
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from ..training import Progress, ShuffledBatches, TrainingSettings, split_indice
 from .base import Distribution
 from .energy_network import EnergyNetwork
 from .features import DiscFeatures, Features, PlainFeatures
+from .noise import NoisyBatches, NoisyStars, check_treatment
 from .normalisation import log_normalisation
 from .whitening import Whitening
 
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 VALIDATION_ROWS = 16384
 """Most stars looked at in one validation during the training."""
+VALIDATION_DRAW = 2**31
+"""Step that names the one draw of the errors used in every validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class ScoreMatchingSettings:
         Because the Boltzmann equation is linear in f, that mean solves it whenever the potential has the symmetry, even if f has not.
     turn : bool
         Use the symmetry under a rotation by pi about z in the same way.
+    errors : {"ignore", "inject", "correct"}
+        What is done about the stars' known errors, see `deeppot_galactic.distribution.noise`.
     """
 
     estimator: str = "score-matching"
@@ -73,6 +79,10 @@ class ScoreMatchingSettings:
     noise: float = 0.0
     reflect: bool = False
     turn: bool = False
+    errors: str = "ignore"
+
+    def __post_init__(self) -> None:
+        check_treatment(self.errors)
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""
@@ -143,6 +153,7 @@ def fit_score_matching(
     device: str,
     progress: Progress | None = None,
     checkpoint: Path | None = None,
+    noisy: NoisyStars | None = None,
 ) -> ScoreMatchingDistribution:
     """Train the network on the stars ``x`` (n, 6) of the region V and normalise f on the volume.
 
@@ -158,20 +169,24 @@ def fit_score_matching(
         Where f is normalised, and where it is trained.
     settings, validation_fraction, seed, device, progress, checkpoint
         As in `fit_distribution`.
+    noisy : NoisyStars, optional
+        Displaced stars, which then take the place of ``x`` in the training.
     """
     points = torch.tensor(x, dtype=torch.float64)
     y64, _ = whitening.whiten(points)
-    g, slope = region.boundary_weight(x[:, :3])
-    slope_y = whitening.pull_back_covector(points, torch.from_numpy(slope))
-    importance = torch.ones(len(x), dtype=torch.float64) if weights is None else torch.from_numpy(weights / weights.mean())
-    y = y64.float().to(device)
-    weight = (torch.from_numpy(g) * importance).float().to(device)
-    slope_y = (slope_y * importance[:, None]).float().to(device)
-
-    rows, held = split_indices(len(x), validation_fraction, seed)
+    rows, held = split_indices(len(x) if noisy is None else len(noisy.tracers), validation_fraction, seed)
     held = held[:VALIDATION_ROWS]
-    rows, held = rows.to(device), held.to(device)
-    batches = ShuffledBatches(y[rows], weight[rows], slope_y[rows], size=settings.batch, seed=seed)
+    batches: Callable[[int], Any]
+    if noisy is None:
+        g, slope = region.boundary_weight(x[:, :3])
+        slope_y = whitening.pull_back_covector(points, torch.from_numpy(slope))
+        importance = torch.ones(len(x), dtype=torch.float64) if weights is None else torch.from_numpy(weights / weights.mean())
+        stars = (y64, torch.from_numpy(g) * importance, slope_y * importance[:, None])
+        batches = ShuffledBatches(*(part[rows].float().to(device) for part in stars), size=settings.batch, seed=seed)
+        judged = tuple(part[held].float().to(device) for part in stars)
+    else:
+        batches = NoisyBatches(noisy, rows, size=settings.batch, seed=seed, device=device)
+        judged = tuple(part.to(device) for part in noisy(held.numpy(), VALIDATION_DRAW))
     initial = torch.Generator().manual_seed(seed)
     features = choose_features(whitening, y64.numpy())
     network = EnergyNetwork(features=features, width=settings.width, depth=settings.depth, generator=initial).to(device)
@@ -188,7 +203,7 @@ def fit_score_matching(
         return network.objective(stars, boundary, boundary_slope)
 
     def validate() -> float:
-        return float(network.objective(y[held], weight[held], slope_y[held]))
+        return float(network.objective(*judged))
 
     history = train(
         network,

@@ -27,14 +27,15 @@ LEAST_HOLE = 0.2
 
 
 def _scaled(volume: Volume, radial: float, vertical: float, *, inwards: bool = False) -> Volume:
+    larger = volume
     if isinstance(volume, Ball):
-        return Ball(volume.center * u.kpc, volume.radius * radial * u.kpc)
-    if isinstance(volume, Cylinder):
+        larger = Ball(volume.center * u.kpc, volume.radius * radial * u.kpc)
+    elif isinstance(volume, Cylinder):
         r_out = volume.r_out * radial
         r_in = volume.r_in - (TAPER * r_out if inwards else 0.0)
         r_in = r_in if r_in > LEAST_HOLE * volume.r_in else 0.0
-        return Cylinder(r_out=r_out * u.kpc, half_height=volume.half_height * vertical * u.kpc, r_in=r_in * u.kpc)
-    return volume
+        larger = Cylinder(r_out=r_out * u.kpc, half_height=volume.half_height * vertical * u.kpc, r_in=r_in * u.kpc)
+    return larger if volume.mask is None else larger.masked(volume.mask)
 
 
 def continues(x: NDArray[np.float64], volume: Volume, *, vertical: bool) -> bool:

@@ -17,6 +17,7 @@ crowding, the zero point of the parallax and binaries are not modelled; what is 
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ def observe(
     Returns
     -------
     `~astropy.table.Table`
-        Columns named and in units as in ``gaia_source``; `meta` tells the mock and the Sun's parameters.
+        Columns named and in units as in ``gaia_source``; `meta` tells the mock and the Sun's parameters (as JSON, which FITS can hold).
 
     Raises
     ------
@@ -132,7 +133,7 @@ def observe(
     columns["ref_epoch"] = u.Quantity(np.full(n, 2016.0), u.yr)
     table = Table(QTable(columns))
     mock = str(tracers.meta.get("mock", tracers.meta.get("source", "tracers")))
-    table.meta = {"errors": errors, "seed": int(seed), "mock": mock, "sun": frame_to_dict(sun)}
+    table.meta = {"errors": errors, "seed": int(seed), "mock": mock, "sun": json.dumps(frame_to_dict(sun))}
     return table
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalogue.copies import Copies
 from ..catalogue.volumes import Cylinder
 
 Array = NDArray[np.float64]
@@ -34,8 +35,8 @@ def annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int
     radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
     v_r = (x[:, 0] * v[:, 0] + x[:, 1] * v[:, 1]) / radius
     turning = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / radius**2
-    g = (1.0 - (x[:, 2] / volume.half_height) ** 2) ** 2
-    slope = -4.0 * x[:, 2] / volume.half_height**2 * (1.0 - (x[:, 2] / volume.half_height) ** 2)
+    fall = np.maximum(1.0 - (x[:, 2] / volume.half_height) ** 2, 0.0)
+    g, slope = fall**2, -4.0 * x[:, 2] / volume.half_height**2 * fall
     if weights is not None:
         g, slope = g * weights, slope * weights
     t = np.clip((radius[:, None] - edges[:, 0]) / (edges[:, 1] - edges[:, 0]), 0.0, 1.0)
@@ -48,6 +49,22 @@ def annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int
     spin = np.stack([-1j * m * turning for m in orders], axis=1)
     b = profile[:, :, None] * wave[:, None, :]
     return b, moving[:, :, None] * wave[:, None, :] + b * spin[:, None, :], profile
+
+
+def star_sums(
+    part: slice, stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None, copies: Copies | None
+) -> tuple[Any, Any, Array]:
+    """`annulus_sums` of some of the stars, each summed over its copies where there are any."""
+    if weights is not None:
+        weights = weights[part]
+    if copies is None:
+        return annulus_sums(stars[part], volume, edges, orders, weights)
+    rows = copies.rows[part]
+    totals: list[Any] = [0.0, 0.0, 0.0]
+    for k, coefficient in enumerate(copies.coefficients):
+        found = annulus_sums(rows[:, k], volume, edges, orders, weights)
+        totals = [total + coefficient * value for total, value in zip(totals, found, strict=True)]
+    return totals[0], totals[1], totals[2]
 
 
 def bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[np.bool_]:

@@ -191,10 +191,15 @@ def fit_potential(
     frame = RotatingFrame() if frame is None else frame
     if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")
-    shifted = points.points - np.concatenate([frame.x0_vector, frame.v0_vector])
+    offset = np.concatenate([frame.x0_vector, frame.v0_vector])
+    shifted = points.points - offset
     volume = points.volume if not frame.x0_vector.any() else _shifted(points.volume, frame.x0_vector)
     prior = _omega_prior(frame)
-    weak = fit_weak(shifted, volume, weights=points.weights, omega_prior=prior, seed=seed, progress=progress)
+    copies, stars, weights = points.copies, shifted, points.weights
+    if copies is not None:
+        copies = replace(copies, rows=copies.rows - offset)
+        stars, weights = copies.rows[:, 0], points.copy_weights
+    weak = fit_weak(stars, volume, weights=weights, omega_prior=prior, seed=seed, progress=progress, copies=copies)
     if method == "network":
         return _fit_network(
             points, frame, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint, preset=preset
@@ -224,6 +229,8 @@ def _shifted(volume: Any, x0: Array) -> Any:
 
     from ..catalogue.volumes import Ball
 
+    if volume.mask is not None:
+        raise FrameError("x0 does not fit a volume with a mask: shift the catalogue by x0 and make the mask in the shifted frame")
     if isinstance(volume, Ball):
         return Ball((volume.center - x0) * u.kpc, volume.radius * u.kpc)
     raise FrameError(

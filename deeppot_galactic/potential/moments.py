@@ -20,7 +20,8 @@ D_j = v . grad beta_j the equations per star are
 Their sums over the stars are linear in Omega and in the coefficients of Phi; their covariance is the sum of outer products of the
 per-star values, so that generalised least squares (`linear`) uses every star with the right weight. Because the column of Omega is
 itself a noisy sum, its noise and its correlation with the rows are summed, too, and taken out (errors in variables: without it Omega
-is drawn towards the mean angular speed of the stars). Selection enters as star weights 1/S.
+is drawn towards the mean angular speed of the stars). Selection enters as star weights 1/S. Known errors of the stars are taken out by
+copies with signed coefficients (`deeppot_galactic.catalogue.copies`): a star's rows are then the sum over its copies.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..catalogue.copies import Copies
 from ..catalogue.volumes import Cylinder, Volume
 from .analytic import InnerPotential
 from .basis import BallBasis, Basis, DiscBasis
@@ -122,12 +124,22 @@ class WeakForm:
         The functions B_j; `test_basis` by default.
     taper : float
         Width of the roll-off of g as a fraction of the volume.
+    copies : Copies, optional
+        Of the same stars, to take their errors out. Stars outside the volume then count where a copy is inside.
     """
 
     def __init__(
-        self, phase_space: Array, volume: Volume, *, weights: Array | None = None, basis: Basis | None = None, taper: float | None = None
+        self,
+        phase_space: Array,
+        volume: Volume,
+        *,
+        weights: Array | None = None,
+        basis: Basis | None = None,
+        taper: float | None = None,
+        copies: Copies | None = None,
     ) -> None:
-        inside = volume.contains(phase_space[:, :3])
+        inside = volume.contains(phase_space[:, :3]) if copies is None else copies.reaching(volume)
+        self.copies = None if copies is None else copies[inside]
         self.stars = np.ascontiguousarray(phase_space[inside], dtype=float)
         self.weights = None if weights is None else np.asarray(weights, dtype=float)[inside] / np.mean(np.asarray(weights)[inside])
         self.volume = volume
@@ -142,9 +154,19 @@ class WeakForm:
         return len(self.stars)
 
     def _chunks(self, chunk: int = _CHUNK) -> Iterator[tuple[Array, Array, Array | None]]:
+        """Positions, velocities and weights; with copies those of all copies, star by star, weighted by their coefficients."""
         for start in range(0, len(self.stars), chunk):
-            rows = self.stars[start : start + chunk]
-            yield rows[:, :3], rows[:, 3:], None if self.weights is None else self.weights[start : start + chunk]
+            part = slice(start, start + chunk)
+            rows, weights = self.stars[part], None if self.weights is None else self.weights[part]
+            if self.copies is not None:
+                rows = self.copies.rows[part].reshape(-1, 6)
+                signed = np.ones(len(self.stars[part])) if weights is None else weights
+                weights = np.outer(signed, self.copies.coefficients).ravel()
+            yield rows[:, :3], rows[:, 3:], weights
+
+    def _folded(self, rows: Array) -> Array:
+        """Rows per star from rows per copy."""
+        return rows if self.copies is None else rows.reshape(-1, len(self.copies.coefficients), rows.shape[1]).sum(axis=1)
 
     def _functions(self, x: Array, v: Array, weights: Array | None) -> tuple[Array, Array, Array]:
         """beta, v . grad beta and d beta / d phi, each (n, J)."""
@@ -196,15 +218,18 @@ class WeakForm:
             rotation += turning.sum(axis=0)
             p = self._fields(x, v)
             content += (p @ beta).ravel()
-            square_size += (p**2 @ np.abs(beta)).ravel()
-            square = rows**2
+            if self.copies is None:
+                square_size += (p**2 @ np.abs(beta)).ravel()
+            else:
+                square_size += np.concatenate([np.abs(self._folded(q[:, None] * beta)).sum(axis=0) for q in p**2])
+            square = self._folded(rows) ** 2
             variance += square.sum(axis=0)
             fourth += np.einsum("nj,nj->j", square, square)
             gradient = potential_basis.evaluate(x, 1)[1]
             if gradient is not None:
                 for field, force in enumerate(self._force_fields(x, gradient), start=1):
                     response[field * j : (field + 1) * j] -= beta.T @ force
-            done += len(x)
+            done += len(square)
             if progress is not None:
                 progress("weak form: sums", done, len(self), {})
         size = np.sqrt(np.tile(square_size[:j], N_FIELDS) * square_size)
@@ -220,7 +245,13 @@ class WeakForm:
             if potential is not None:
                 for field, force in enumerate(self._force_fields(x, potential.evaluate(x, 1)[1]), start=1):
                     rows[:, field * j : (field + 1) * j] -= beta * force[:, None]
-            yield rows, turning
+            yield self._folded(rows), self._folded(turning)
+
+    def continuity(self) -> Iterator[tuple[Array, Array]]:
+        """Per-star D and E (n, J), chunk by chunk: the first equation alone."""
+        for x, v, weights in self._chunks():
+            _, d, e = self._functions(x, v, weights)
+            yield self._folded(d), self._folded(e)
 
     def linearize(
         self, equations: WeakEquations, omega: float, potential: InnerPotential, *, drag: bool = True, progress: Progress | None = None

@@ -16,6 +16,8 @@ systematic one from that scatter between radii (spirals, wobble, winding), and f
 Even and
 odd subsets of the b_j give the systematic error; growth cannot be told from rotation there.
 
+Every sum is linear in the stars, so that known errors of the stars can be taken out of it: see `deeppot_galactic.catalogue.copies`.
+
 References
 ----------
 Tremaine & Weinberg 1984, ApJ 282, L5 (continuity); Dehnen, Semczuk & Schoenrich 2023, MNRAS 518, 2712 (the m = 2 phase method it is
@@ -35,11 +37,12 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2
 
+from ..catalogue.copies import Copies, error_copies
 from ..catalogue.sanity import repeated
 from ..catalogue.volumes import Cylinder, Volume
-from ..errors import AxisymmetryWarning, DeepPotWarning, FitError
+from ..errors import AxisymmetryWarning, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
-from .annuli import CHUNK, SIGNIFICANCE, annuli, annulus_sums, bar_annuli
+from .annuli import CHUNK, SIGNIFICANCE, annuli, bar_annuli, star_sums
 from .moments import Progress, WeakForm
 from .weak_fit import angular_speeds
 
@@ -84,7 +87,13 @@ class PatternSpeed:
 
 
 def pattern_speed(
-    tracers: Tracers, volume: Volume, *, n_bootstrap: int = 100, seed: int = 0, progress: Progress | None = None
+    tracers: Tracers,
+    volume: Volume,
+    *,
+    errors: str = "ignore",
+    n_bootstrap: int = 100,
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> PatternSpeed:
     """Measure the pattern speed of the stars in a volume; linear in their number, seconds for a million.
 
@@ -94,6 +103,9 @@ def pattern_speed(
         Stars; ``weights`` (1 / selection function) are used where present.
     volume : Volume
         A `Cylinder` about the rotation axis, or a `Ball` anywhere.
+    errors : {"ignore", "correct"}
+        "correct" takes the stars' known errors out of every sum, to second order in their covariance. Pass stars beyond the volume too:
+        those that errors may have carried out of it count.
     n_bootstrap : int
         Bootstrap samples for the statistical error.
     seed : int
@@ -110,12 +122,16 @@ def pattern_speed(
         If no star lies in the volume.
     FitError
         With fewer than 500 stars.
+    CatalogueError
+        If errors are to be corrected and none are known.
 
     Warns
     -----
     AxisymmetryWarning
         When no pattern stands out from the noise.
     """
+    if errors not in ("ignore", "correct"):
+        raise ConfigError(f"errors must be 'ignore' or 'correct', found {errors!r}")
     inside = tracers.within(volume)
     different = len(inside) - repeated(inside.phase_space)
     if different < MIN_STARS:
@@ -124,17 +140,31 @@ def pattern_speed(
     if different < 0.5 * len(inside):
         text = f"{len(inside) - different} of {len(inside)} stars repeat another one exactly; the errors take them for independent"
         warnings.warn(DeepPotWarning(text), stacklevel=2)
+    copies: Copies | None = None
+    if errors == "correct":
+        copies = error_copies(tracers, seed=seed)
+        reach = copies.reaching(volume)
+        inside, copies = tracers.select(reach), copies[reach]
     weights = None if inside.weights is None else np.asarray(inside.weights, dtype=float)
-    if isinstance(volume, Cylinder):
-        result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress)
+    # A mask is not axisymmetric, so that its sums in annuli hold more than the pattern.
+    if isinstance(volume, Cylinder) and volume.mask is None:
+        result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress, copies)
     else:
-        result = _elsewhere(inside.phase_space, volume, weights)
+        result = _elsewhere(inside.phase_space, volume, weights, copies)
     if not result.detected:
         warnings.warn(AxisymmetryWarning(result.message), stacklevel=2)
     return result
 
 
-def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: int, seed: int, progress: Progress | None) -> PatternSpeed:
+def _disc(
+    stars: Array,
+    volume: Cylinder,
+    weights: Array | None,
+    n_bootstrap: int,
+    seed: int,
+    progress: Progress | None,
+    copies: Copies | None = None,
+) -> PatternSpeed:
     edges, orders = annuli(volume), (2, 4)
     shape = (n_bootstrap + 1, len(edges), len(orders))
     sums_b, sums_d = np.zeros(shape, dtype=complex), np.zeros(shape, dtype=complex)
@@ -142,7 +172,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
     rng = np.random.default_rng(seed)
     for start in range(0, len(stars), CHUNK):
         part = slice(start, start + CHUNK)
-        b, d, profile = annulus_sums(stars[part], volume, edges, orders, None if weights is None else weights[part])
+        b, d, profile = star_sums(part, stars, volume, edges, orders, weights, copies)
         draw = np.concatenate([np.ones((1, len(b))), rng.poisson(1.0, (n_bootstrap, len(b)))])
         sums_b += np.tensordot(draw, b, axes=1)
         sums_d += np.tensordot(draw, d, axes=1)
@@ -173,7 +203,7 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
     if not chosen.any():
         return _nothing(stars, by_radius, f"no m = 2 pattern: its amplitude is below {SIGNIFICANCE:g} sigma in every annulus")
     values = omega[:, chosen, 0]
-    covariance = _linear_covariance(stars, volume, edges[chosen], weights, sums_b[0, chosen, 0], rate[0, chosen, 0])
+    covariance = _linear_covariance(stars, volume, edges[chosen], weights, copies, sums_b[0, chosen, 0], rate[0, chosen, 0])
     tau2 = _intrinsic_variance(values[0], covariance)
     weight = np.linalg.solve(covariance + tau2 * np.eye(len(covariance)), np.ones(len(covariance)))
     weight /= weight.sum()
@@ -205,13 +235,15 @@ def _disc(stars: Array, volume: Cylinder, weights: Array | None, n_bootstrap: in
     )
 
 
-def _linear_covariance(stars: Array, volume: Cylinder, edges: Array, weights: Array | None, b_sum: Array, rate: Array) -> Array:
+def _linear_covariance(
+    stars: Array, volume: Cylinder, edges: Array, weights: Array | None, copies: Copies | None, b_sum: Array, rate: Array
+) -> Array:
     """Covariance (K, K) of Omega in the annuli from the influence of each star: neighbours share stars, and their errors are
     anticorrelated."""
     out = np.zeros((len(edges), len(edges)))
     for start in range(0, len(stars), CHUNK):
         part = slice(start, start + CHUNK)
-        b, d, _ = annulus_sums(stars[part], volume, edges, (2,), None if weights is None else weights[part])
+        b, d, _ = star_sums(part, stars, volume, edges, (2,), weights, copies)
         influence = -((d[:, :, 0] - rate * b[:, :, 0]) / b_sum).imag / 2.0
         out += influence.T @ influence
     return out
@@ -248,14 +280,13 @@ def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
     )
 
 
-def _elsewhere(stars: Array, volume: Volume, weights: Array | None) -> PatternSpeed:
+def _elsewhere(stars: Array, volume: Volume, weights: Array | None, copies: Copies | None = None) -> PatternSpeed:
     """Continuity with polynomial bumps in a volume off the axis."""
-    weak = WeakForm(stars, volume, weights=weights)
+    weak = WeakForm(stars, volume, weights=weights, copies=copies)
     j = weak.basis.size
     d, e = np.zeros(j), np.zeros(j)
     dd, de, ee = (np.zeros((j, j)) for _ in range(3))
-    for rows, turning in weak.residuals(0.0, None):
-        rows, turning = rows[:, :j], -turning[:, :j]
+    for rows, turning in weak.continuity():
         d, e = d + rows.sum(axis=0), e + turning.sum(axis=0)
         dd, de, ee = dd + rows.T @ rows, de + rows.T @ turning, ee + turning.T @ turning
     n = len(weak)

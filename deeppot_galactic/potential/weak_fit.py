@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import least_squares
 
+from ..catalogue.copies import Copies
 from ..catalogue.volumes import Cylinder, Volume
 from ..errors import FitError
 from ..units import G
@@ -63,6 +64,7 @@ def fit_base(weak: WeakForm, *, seed: int = 0) -> AnalyticPotential:
     if n < MIN_STARS:
         raise FitError(f"{n} stars in the volume; a potential needs at least {MIN_STARS}")
     keep = np.random.default_rng(seed).permutation(n)[:_BASE_STARS]
+    keep = keep[weak.volume.contains(weak.stars[keep, :3])]
     stars = weak.stars[keep]
     basis = test_basis(weak.volume, _BASE_STARS)
     if isinstance(basis, DiscBasis):
@@ -141,6 +143,7 @@ def fit_weak(
     omega_prior: tuple[float, float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    copies: Copies | None = None,
 ) -> WeakFit:
     """Solve the weak form for Phi and Omega.
 
@@ -157,6 +160,8 @@ def fit_weak(
     seed : int
         Of the subset for the base and of the collocation points.
     progress : callable, optional
+    copies : Copies, optional
+        Of the same stars, which take their known errors out of the equations.
 
     Returns
     -------
@@ -167,7 +172,7 @@ def fit_weak(
     FitError
         With too few stars, or a singular system.
     """
-    weak = WeakForm(phase_space, volume, weights=weights)
+    weak = WeakForm(phase_space, volume, weights=weights, copies=copies)
     base = fit_base(weak, seed=seed)
     basis = basis_for(volume) if basis is None else basis
     equations = weak.equations(basis, progress=progress)
