@@ -53,11 +53,23 @@ class CatalogueConfig(_Section):
 class SelectionConfig(_Section):
     """The catalogue's selection function: stars are weighted by its inverse, or, for a distance limit, cut with a smooth edge."""
 
-    path: Annotated[str, Field(min_length=1)]
-    least: Annotated[float, Field(gt=0, le=0.5)] = 0.05
+    path: Annotated[str, Field(min_length=1)] | None = None
+    least: Annotated[float, Field(gt=0, le=0.5)] | None = None
     sky: Literal["galactic", "icrs"] | None = None
     order: Literal["ring", "nested"] | None = None
     taper: Annotated[float, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> SelectionConfig:
+        given = [key for key in ("least", "sky", "order", "taper") if getattr(self, key) is not None]
+        if self.path is None and given:
+            raise ValueError(f"{' and '.join(given)} without path: give the file of the selection function")
+        return self
+
+    @property
+    def least_of_use(self) -> float:
+        """Selection below which stars are not used; 0.05 by default."""
+        return 0.05 if self.least is None else self.least
 
 
 class VolumeConfig(_Section):
@@ -148,7 +160,7 @@ class Config(_Section):
     """A whole run."""
 
     catalogue: CatalogueConfig
-    selection: SelectionConfig | None = None
+    selection: SelectionConfig = SelectionConfig()
     volume: VolumeConfig = VolumeConfig()
     distribution: DistributionConfig = DistributionConfig()
     gradients: GradientsConfig = GradientsConfig()
@@ -227,7 +239,7 @@ def parse_config(text: str, *, source: str = "configuration", folder: str | Path
     if folder is None:
         return config
     changes = {"catalogue": {"path": _located(config.catalogue.path, folder, source, "catalogue.path")}}
-    if config.selection is not None:
+    if config.selection.path is not None:
         changes["selection"] = {"path": _located(config.selection.path, folder, source, "selection.path")}
     return config.replace(**changes)
 

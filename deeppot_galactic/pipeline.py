@@ -156,7 +156,7 @@ class _Run:
         if self.state.finished("catalogue"):
             before = read_json(path)
             for key, section in (("sha256", self.config.catalogue), ("selection_sha256", self.config.selection)):
-                if section is not None and before.get(key) != self.catalogue[key]:
+                if section.path is not None and before.get(key) != self.catalogue[key]:
                     raise CatalogueError(f"{section.path} has changed since the run began; choose another folder with --out")
             return
         with self.state.stage("catalogue", "catalogue.json"):

@@ -52,10 +52,10 @@ def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
     volume = make_volume(config.volume)
     tracers = read_tracers(path, **config.catalogue.options)
     found: dict[str, Any] = {}
-    if config.selection is not None:
+    if config.selection.path is not None:
         selection = load_selection(config.selection, tracers)
-        tracers = tracers.weighted(selection, least=config.selection.least)
-        volume = volume.masked(Mask(selection, config.selection.least))
+        tracers = tracers.weighted(selection, least=config.selection.least_of_use)
+        volume = volume.masked(Mask(selection, config.selection.least_of_use))
         found["selection_sha256"] = _fingerprint(Path(config.selection.path))
     if config.catalogue.errors != "ignore" and tracers.covariance_known == 0:
         needed = "the error columns of parallax (or distance), proper motions and radial velocity"
@@ -74,7 +74,8 @@ def load_selection(config: SelectionConfig, tracers: Tracers) -> StoredSelection
     """The selection function of a configuration; the Sun is where its file says, else where the catalogue's frame says."""
     from .catalogue.selection_files import read_selection
 
-    return read_selection(config.path, frame=None, default_frame=tracers.frame, sky=config.sky, order=config.order, taper=config.taper)
+    path = config.path or ""
+    return read_selection(path, default_frame=tracers.frame, sky=config.sky, order=config.order, taper=config.taper)
 
 
 def bootstrap_sample(tracers: Tracers, number: int) -> Tracers:

@@ -52,6 +52,16 @@ def test_path_is_relative_to_the_file(tmp_path: Path) -> None:
     assert read_config(path).catalogue.path == str((tmp_path / "stars.fits").resolve())
 
 
+def test_the_selection_belongs_to_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(MINIMAL + "[selection]\npath = 'limits.fits'\nleast = 0.2\n")
+    config = read_config(path)
+    assert config.selection.path == str((tmp_path / "limits.fits").resolve()) and config.selection.least_of_use == 0.2
+    assert config.digest() != config.replace(selection={"least": 0.3}).digest()
+    assert config.differences(parse_config(MINIMAL))[-2:] == ["selection.least", "selection.path"]
+    assert "least without path" in refused(MINIMAL + "[selection]\nleast = 0.2\n")
+
+
 def test_digest_follows_the_numbers_and_not_the_threads() -> None:
     config = parse_config(MINIMAL)
     assert config.replace(run={"threads": 2}).digest() == config.digest()
@@ -69,7 +79,7 @@ def test_digest_follows_the_numbers_and_not_the_threads() -> None:
     [
         (MINIMAL + "pth = 1", "unknown key 'catalogue.pth'; did you mean 'path'?"),
         (MINIMAL + "[potental]\n", "unknown key 'potental'; did you mean 'potential'?"),
-        (MINIMAL + "[xyz]\n", "known are catalogue, volume"),
+        (MINIMAL + "[xyz]\n", "known are catalogue, selection, volume"),
         (MINIMAL + "[volume]\nr_ot = 3.0", "did you mean 'r_out'?"),
         ("", "catalogue is missing"),
         ("[catalogue]\n", "catalogue.path is missing"),

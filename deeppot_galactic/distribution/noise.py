@@ -95,7 +95,7 @@ class NoisyStars:
         return y, weight * len(self.levels), slope * len(self.levels)
 
     def _weighted(self, x: Array, importance: Array) -> tuple[Tensor, Tensor, Tensor]:
-        points = torch.from_numpy(np.ascontiguousarray(x))
+        points = torch.tensor(x, dtype=torch.float64)
         y, _ = self.whitening.whiten(points)
         g, slope = (np.ones(len(x)), np.zeros((len(x), 3))) if self.region is None else self.region.boundary_weight(x[:, :3])
         slope_y = torch.zeros(len(x), 3, dtype=torch.float64)

@@ -321,6 +321,8 @@ def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[
 
     C(Omega) is the covariance of D - Omega E, so that noise in E does not bias Omega (continuously updated moments).
     """
+    power = np.diag(dd)
+    used = used & (power > 1e-12 * power.max())  # functions outside a mask have no stars
     square = np.ix_(used, used)
     d, e, dd, de, ee = d[used], e[used], dd[square], de[square], ee[square]
 
