@@ -63,7 +63,7 @@ class Copies:
     def reaching(self, volume: Volume) -> NDArray[np.bool_]:
         """The stars of which any copy lies in the volume, bool (N,)."""
         flat = self.rows[:, :, :3].reshape(-1, 3)
-        return volume.contains(flat).reshape(len(self), -1).any(axis=1)
+        return np.asarray(volume.contains(flat).reshape(len(self), -1).any(axis=1))
 
 
 def error_copies(tracers: Tracers, *, order: int = 2, n_pairs: int = 1, seed: int = 0) -> Copies:

@@ -8,8 +8,6 @@ smooth weight it needs. A distance limit is a mask and nothing else: within it t
 
 from __future__ import annotations
 
-import base64
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +21,7 @@ from ..errors import CatalogueError
 from ..units import LENGTH, to_internal
 from .frames import affine, frame_to_dict, resolve_frame, rotate, sky_basis
 from .healpix import interpolation, nested_to_ring, nside_of, pixel_centers, pixel_of
+from .packing import packed, unpacked
 from .volumes import positions, smoother_step
 
 if TYPE_CHECKING:
@@ -174,7 +173,7 @@ class StoredSelection(SelectionFunction):
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: arrays as compressed text; `from_dict` is the inverse."""
-        numbers = {name: _packed(values) for name, values in self.columns().items()}
+        numbers = {name: packed(values) for name, values in self.columns().items()}
         return {"kind": type(self).__name__, "sky": self._sky, "frame": frame_to_dict(self._frame), **self._scalars(), **numbers}
 
     def _scalars(self) -> dict[str, float]:
@@ -185,9 +184,9 @@ class StoredSelection(SelectionFunction):
         """Rebuild from `to_dict` (KeyError, TypeError or ValueError where it is damaged)."""
         frame, sky = values["frame"], values["sky"]
         if values["kind"] == "TableSelection":
-            return TableSelection(_unpacked(values["selection"]), _unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
+            return TableSelection(unpacked(values["selection"]), unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
         if values["kind"] == "DistanceLimit":
-            return DistanceLimit(_unpacked(values["limit"]) * LENGTH, frame, sky, "ring", values["taper"])
+            return DistanceLimit(unpacked(values["limit"]) * LENGTH, frame, sky, "ring", values["taper"])
         raise ValueError(f"unknown kind {values['kind']!r}")
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -195,17 +194,6 @@ class StoredSelection(SelectionFunction):
         from .selection_files import write_selection
 
         return write_selection(self, Path(path), overwrite=overwrite)
-
-
-def _packed(values: Array) -> dict[str, Any]:
-    kind = "<f4" if np.array_equal(values, values.astype(np.float32)) else "<f8"
-    text = base64.b85encode(zlib.compress(np.ascontiguousarray(values, dtype=kind).tobytes(), 9)).decode("ascii")
-    return {"shape": list(values.shape), "type": kind, "data": text}
-
-
-def _unpacked(stored: Mapping[str, Any]) -> Array:
-    flat = np.frombuffer(zlib.decompress(base64.b85decode(stored["data"])), dtype=stored["type"])
-    return flat.reshape(stored["shape"]).astype(np.float64)
 
 
 class CallableSelection(SelectionFunction):

@@ -87,7 +87,7 @@ def _build(source: Source, frame: Any, default_frame: Any, sky: str | None, orde
         raise CatalogueError(f"{needed}: there is no {', '.join(missing)}; found {found}")
     stored: dict[str, Any] = source.meta.get(_KEY, {}) if isinstance(source.meta.get(_KEY), dict) else {}
     frame = frame if frame is not None else stored.get("frame", default_frame)
-    sky, order = sky or stored.get("sky", "galactic"), order or stored.get("order", "ring")
+    sky, order = sky or str(stored.get("sky", "galactic")), order or str(stored.get("order", "ring"))
     columns = {name: _column(source, names[name]) for name in wanted}
     index = _column(source, pixel)
     if not np.array_equal(index, np.round(index)) or index.min() < 0:

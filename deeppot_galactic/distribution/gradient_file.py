@@ -34,7 +34,7 @@ ROWS = 16384
 """Rows written at once."""
 UNITS = "points: kpc, km/s; log_density: ln(kpc^-3 (km/s)^-3); score: 1/kpc, s/km"
 COPIES = ("copies", "copy_coefficients", "copy_weights")
-"""Datasets of `deeppot_galactic.catalogue.copies`: rows (m, 6 k), coefficients (k,) and, where there are weights, those of the stars (m,)."""
+"""Datasets of `deeppot_galactic.catalogue.copies`: rows (m, 6 k), coefficients (k,) and, for weighted stars, their weights (m,)."""
 _ANY = -1
 _COPY_WIDTHS = dict(zip(COPIES, (_ANY, 0, 0), strict=True))
 _WIDTHS = {"points": 6, "log_density": 0, "score": 6, "weights": 0}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import zlib
 from pathlib import Path
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -75,10 +78,13 @@ def test_a_stored_volume_keeps_its_mask_to_the_last_bit(mask: Mask) -> None:
     x = SHAPES[0].sample(500, np.random.default_rng(1))
     assert again == volume and again != SHAPES[0] and "within the" in again.describe()
     assert np.array_equal(again.boundary_weight(x)[0], volume.boundary_weight(x)[0])
-    damaged = volume.to_dict()
-    damaged["mask"]["selection"]["kind"] = "Sieve"
-    with pytest.raises(CatalogueError, match="stored mask is damaged"):
-        Volume.from_dict(damaged)
+    column = "limit" if mask is MASKS[0] else "selection"
+    bomb = {"shape": [12], "type": "<f8", "data": base64.b85encode(zlib.compress(bytes(10**6))).decode()}
+    for key, value in (("kind", "Sieve"), (column, bomb), (column, {**bomb, "shape": [10**9]}), (column, {**bomb, "type": "|O"})):
+        damaged = volume.to_dict()
+        damaged["mask"]["selection"][key] = value
+        with pytest.raises(CatalogueError, match="stored mask is damaged"):
+            Volume.from_dict(damaged)
 
 
 def test_a_distance_limit_cuts_and_does_not_weight() -> None:
@@ -110,7 +116,7 @@ def test_a_file_made_by_hand(tmp_path: Path) -> None:
     selection = limit()
     nested = np.empty(192)
     nested[nested_to_ring(np.arange(192), 4)] = selection.columns()["limit"]
-    by_hand = QTable({"healpix": np.arange(192), "limit": nested * 1000 * u.pc})[np.random.default_rng(0).permutation(192)]
+    by_hand: Any = QTable({"healpix": np.arange(192), "limit": nested * 1000 * u.pc})[np.random.default_rng(0).permutation(192)]
     by_hand.write(tmp_path / "limits.ecsv")
     again = read_selection(tmp_path / "limits.ecsv", default_frame=FRAME, order="nested", taper=0.4)
     x = SHAPES[0].sample(300, np.random.default_rng(3))

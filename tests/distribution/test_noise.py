@@ -9,12 +9,15 @@ import torch
 
 from deeppot_galactic import Tracers
 from deeppot_galactic.catalogue import Ball
+from deeppot_galactic.catalogue.masks import Mask
+from deeppot_galactic.catalogue.selection import SelectionFunction
 from deeppot_galactic.distribution.energy_network import EnergyNetwork
 from deeppot_galactic.distribution.features import PlainFeatures
 from deeppot_galactic.distribution.fit import fit_distribution
+from deeppot_galactic.distribution.gradients import GradientSample, draw_gradients
 from deeppot_galactic.distribution.noise import NoisyBatches, NoisyStars, trained_on
 from deeppot_galactic.distribution.whitening import AffineWhitening
-from deeppot_galactic.errors import ConfigError
+from deeppot_galactic.errors import ConfigError, FitError
 from deeppot_galactic.mocks import Plummer
 
 N = 20_000
@@ -45,7 +48,7 @@ def test_the_corrected_objective_is_that_of_the_true_stars(stars: tuple[Tracers,
     whitening = AffineWhitening.fit(clean.phase_space)
     network = EnergyNetwork(features=PlainFeatures([1.0] * 6), width=16, depth=2, generator=torch.Generator().manual_seed(3))
     with torch.no_grad():
-        network.out += torch.randn(16, generator=torch.Generator().manual_seed(4))
+        network.out.add_(torch.randn(16, generator=torch.Generator().manual_seed(4)))
     rows = np.arange(N)
     covariance = np.full((N, 6, 6), np.nan)
     true = objective(network, NoisyStars(Tracers(clean.phase_space, covariance=covariance), whitening, BALL, "inject", 0)(rows, 0))
@@ -105,3 +108,23 @@ def test_flows_draw_anew_and_do_not_correct(stars: tuple[Tracers, Tracers]) -> N
         fit_distribution(few, BALL, errors="correct", **options)
     with pytest.raises(ConfigError, match="errors must be one of"):
         fit_distribution(few, BALL, errors="remove")
+
+
+def test_gradient_files_keep_the_copies(stars: tuple[Tracers, Tracers], tmp_path) -> None:
+    few = stars[0].select(np.arange(2500))
+    weighted = Tracers(few.phase_space, covariance=few.covariance, weights=np.random.default_rng(0).uniform(1, 2, 2500))
+    df = fit_distribution(few, BALL, preset="quick", steps=5, width=8, batch=128, validate_every=5)
+    made = draw_gradients(df, 1000, errors="correct", tracers=weighted)
+    made.save(tmp_path / "a.h5")
+    streamed = draw_gradients(df, 1000, errors="correct", tracers=weighted, path=tmp_path / "b.h5")
+    assert made.copies is not None and made.copy_weights is not None and len(made.copies) == 1000 and made.copies.reaching(BALL).all()
+    for again in (GradientSample.load(tmp_path / "a.h5"), streamed):
+        assert again.copies is not None and np.array_equal(again.copies.rows, made.copies.rows)
+        assert np.array_equal(again.copies.coefficients, made.copies.coefficients)
+        assert again.copy_weights is not None and np.array_equal(again.copy_weights, made.copy_weights)
+    assert draw_gradients(df, 1000, tracers=weighted).copies is None
+    with pytest.raises(FitError, match="needs the stars with their errors"):
+        draw_gradients(df, 1000, errors="correct")
+    masked = df.volume.masked(Mask(SelectionFunction.from_distance_limit(np.random.default_rng(0).uniform(6, 9, 3072) * u.kpc)))
+    GradientSample(made.points, made.log_density, made.score, volume=masked).save(tmp_path / "c.h5")
+    assert GradientSample.load(tmp_path / "c.h5").volume == masked
