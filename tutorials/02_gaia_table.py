@@ -72,6 +72,7 @@ with plots.styled():
     left.plot(*stars.phase_space[::4, :2].T, ".", color="#0072b2", markersize=1.5, rasterized=True)
     left.plot(*sun[:2], "o", color="#d55e00")
     left.set(xlim=(-14, 8), ylim=(-11, 11), aspect="equal", xlabel="x [kpc]", ylabel="y [kpc]", title="all stars, and those that are kept")
+    left.set_xticks(range(-10, 6, 5))
     right.plot(true_distance, distance / true_distance - 1, ".", color="#0072b2", markersize=2, alpha=0.4, rasterized=True)
     right.axhline(0, color="#1b2733", linewidth=1)
     right.set(xlabel="true distance [kpc]", ylabel="relative error of 1 / parallax", ylim=(-0.6, 0.9))
@@ -110,7 +111,7 @@ print(f"{len(near)} stars within 2 kpc; median v_phi = {np.median(v_phi):.0f} km
 with plots.styled():
     figure = Figure(figsize=(5.4, 4.6), layout="constrained")
     ax = figure.subplots()
-    ax.hexbin(v_R, v_phi, gridsize=25 if SMALL else 60, cmap="magma", mincnt=1, extent=(-150, 150, -350, -50))
+    ax.hexbin(v_R, v_phi, gridsize=16, cmap="magma", mincnt=1, extent=(-150, 150, -350, -50))
     ax.set(xlabel="$v_R$ [km s⁻¹]", ylabel="$v_φ$ [km s⁻¹]", title="within 2 kpc of the Sun")
 show(figure, "02_velocities")
 

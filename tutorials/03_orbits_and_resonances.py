@@ -62,7 +62,7 @@ try:
 except DeepPotError as error:  # with few stars there may be no bar to speak of
     print(error)
     points = []
-for point in points:
+for point in points[:5]:
     print(f"{point.name:8s} R = {point.radius:5.2f} kpc, {'stable' if point.stable else 'unstable'}")
 
 # %% [markdown]
@@ -75,7 +75,7 @@ for point in points:
 angle = truth.bar_angle
 along, across = np.array([np.cos(angle), np.sin(angle), 0.0]), np.array([-np.sin(angle), np.cos(angle), 0.0])
 omega = model.omega[2].to_value(u.km / u.s / u.kpc)
-pos = np.array([2.0 * along + [0, 0, 0.1], corotation * across + [0, 0, 0.1]]) * u.kpc
+pos = np.array([4.0 * along + [0, 0, 0.1], corotation * across + [0, 0, 0.1]]) * u.kpc
 spin = np.cross([0, 0, omega], pos.value)
 vel = (spin + np.array([40.0 * across, 15.0 * across])) * u.km / u.s
 times = np.linspace(0, 0.4 if SMALL else 2.0, 101 if SMALL else 801) * u.Gyr
@@ -95,7 +95,15 @@ peak = np.max(level[np.hypot(first, second) < 1.2 * corotation])
 with plots.styled():
     figure = Figure(figsize=(10.5, 5.0), layout="constrained")
     for ax, k, title in zip(figure.subplots(1, 2), (0, 1), ("released in the bar", "released at corotation"), strict=True):
-        ax.contour(grid, grid, level.T, levels=peak - np.abs(peak) * np.geomspace(0.3, 3e-3, 10), colors="#9aa8b4", linewidths=0.7)
+        ax.contour(
+            grid,
+            grid,
+            level.T,
+            levels=peak - np.abs(peak) * np.geomspace(0.3, 3e-3, 10),
+            colors="#9aa8b4",
+            linewidths=0.7,
+            linestyles="solid",
+        )
         ax.plot(*orbits.pos[:, k, :2].value.T, color="#0072b2", linewidth=0.7)
         for point in points:
             if point.name.startswith("L"):

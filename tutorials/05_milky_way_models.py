@@ -68,7 +68,7 @@ show(figure, "05_drift")
 # ## Where the matter is
 #
 # The density is the Laplacian of the potential: stars, gas and dark matter together. The mass of one particle is known here, so the stars
-# can be subtracted; what is left in spherical shells is the halo.
+# can be subtracted; what is left in spherical shells is the halo. Shells average over heights, which a fit confuses more than radii.
 
 # %%
 d = dx.diagnose(None, model, truth)

@@ -76,6 +76,11 @@ class Field:
         """lap Phi / (4 pi G) (N,), Msun/kpc^3."""
         return self._evaluate("density", positions, DENSITY)
 
+    @property
+    def mean_density_error(self) -> Any:
+        """Error of the mean density [Msun/kpc^3] over positions (N, 3) [kpc], as a function; None for a fit without a posterior."""
+        return getattr(getattr(self._model, "posterior", None), "mean_density_error", None)
+
     def inside(self, positions: Array) -> NDArray[np.bool_]:
         """Whether the potential was learned there (N,)."""
         return np.asarray(self._model.in_training_volume(positions * LENGTH), dtype=bool)

@@ -2,8 +2,9 @@
 
     rho_DM(r) = < lap Phi / (4 pi G) >_shell - m N_shell / V_shell
 
-with the shell cut to the volume and to |z| > z_min, above the thin disc, where the two terms are not far larger than their difference.
-Positions are drawn uniformly in the volume; the error joins the scatter of eight sectors in azimuth and the Poisson noise of the stars.
+with the shell cut to the volume. Shells reach through the disc: a fit that puts mass too near to the plane, or too far from it, moves it
+within a shell, so that the mean is far better known than densities at single heights. Positions are drawn uniformly in the volume; the
+error joins the scatter of eight sectors in azimuth, the Poisson noise of the stars and, where the fit has one, the posterior's.
 
 References
 ----------
@@ -22,8 +23,8 @@ from .diagnosis import Diagnosis
 
 Array = NDArray[np.float64]
 SECTORS = 8
-LOWEST = 0.35
-"""Heights below this fraction of the half height are left out."""
+EDGE = 0.95
+"""Of the volume that is used: at its very edge the fit is least certain."""
 AT_LEAST = 30
 """Positions or stars in a shell."""
 
@@ -51,7 +52,8 @@ def dark_matter_profile(
     edges: Array,
     radius: float,
     half_height: float,
-    lowest: float | None = None,
+    lowest: float = 0.0,
+    posterior: Callable[[Array], float] | None = None,
     n: int = 40_000,
     seed: int = 0,
 ) -> DarkProfile:
@@ -69,8 +71,10 @@ def dark_matter_profile(
         Radii between the shells [kpc].
     radius, half_height : float
         Of the cylinder [kpc].
-    lowest : float, optional
-        Heights below it are left out [kpc]; 0.35 of ``half_height`` by default.
+    lowest : float
+        Heights below it are left out [kpc].
+    posterior : callable, optional
+        Error of the mean density [Msun/kpc^3] over positions (N, 3).
     n : int
         Positions drawn.
     seed : int
@@ -82,7 +86,7 @@ def dark_matter_profile(
         With NaN as truth, and NaN where a shell holds fewer than 30 positions.
     """
     rng = np.random.default_rng(seed)
-    floor = LOWEST * half_height if lowest is None else lowest
+    floor = lowest
     sign = np.where(rng.uniform(size=n) < 0.5, -1.0, 1.0)
     phi, distance = rng.uniform(0, 2 * np.pi, n), radius * np.sqrt(rng.uniform(size=n))
     x = np.column_stack([distance * np.cos(phi), distance * np.sin(phi), sign * rng.uniform(floor, half_height, n)])
@@ -100,7 +104,8 @@ def dark_matter_profile(
         size = volume * use.sum() / n
         means = np.array([rho[use & (sector == s)].mean() if (use & (sector == s)).any() else np.nan for s in range(SECTORS)])
         mean[k] = rho[use].mean() - mass * count[k] / size
-        error[k] = np.hypot(np.nanstd(means) / np.sqrt(SECTORS), mass * np.sqrt(count[k]) / size)
+        fitted = 0.0 if posterior is None else posterior(x[use])
+        error[k] = np.sqrt(np.nanstd(means) ** 2 / SECTORS + mass**2 * count[k] / size**2 + fitted**2)
     middle = 0.5 * (edges[1:] + edges[:-1])
     return DarkProfile(middle, mean, error, np.full(len(middle), np.nan))
 
@@ -126,15 +131,14 @@ def dark_matter(diagnosis: Diagnosis, stars: Array | None = None, *, mass: float
     mass = mass if mass is not None else (getattr(diagnosis.truth, "meta", None) or {}).get("particle_mass")
     if mass is None or points is None or diagnosis.field is None or not diagnosis.region.whole_disc:
         return None
-    reach = 0.95 * diagnosis.region.radius
+    reach, height = EDGE * diagnosis.region.radius, EDGE * diagnosis.region.half_height
     edges = np.linspace(1.0, reach, max(4, round(reach)))
-    height = 0.85 * diagnosis.region.half_height
-    options = {"edges": edges, "radius": reach, "half_height": height, "lowest": LOWEST * diagnosis.region.half_height}
-    profile = dark_matter_profile(diagnosis.field.density, points, mass, **options)
+    posterior = None if diagnosis.field is None else diagnosis.field.mean_density_error
+    profile = dark_matter_profile(diagnosis.field.density, points, mass, edges=edges, radius=reach, half_height=height, posterior=posterior)
     known, positions = getattr(diagnosis.truth, "dark_density", None), getattr(diagnosis.truth, "positions", None)
     if known is None or positions is None:
         return profile
     shell = np.digitize(np.linalg.norm(positions, axis=1), edges) - 1
-    layer = (np.abs(positions[:, 2]) > options["lowest"]) & (np.abs(positions[:, 2]) < height)
+    layer = np.abs(positions[:, 2]) < height
     truth = [np.median(known[layer & (shell == k)]) if (layer & (shell == k)).sum() >= 5 else np.nan for k in range(len(edges) - 1)]
     return DarkProfile(profile.radius, profile.density, profile.error, np.array(truth))

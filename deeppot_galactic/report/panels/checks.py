@@ -124,8 +124,8 @@ def halo(c: Context) -> Drawn:
     plots.dark_matter(ax, profile)
     ax.set_title("Dark matter")
     caption = (
-        "All matter of the fit minus the known mass of the stars, in spherical shells above and below the disc (where the disc does not "
-        "dominate). Error bars: scatter with azimuth and Poisson noise of the stars."
+        "All matter of the fit minus the known mass of the stars, in spherical shells cut to the volume. Error bars: scatter with azimuth, "
+        "Poisson noise of the stars, and the posterior of the fit where it has one."
     )
     yield "dark_matter", "density", "What is not stars", caption, figure
 
