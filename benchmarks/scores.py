@@ -38,8 +38,8 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
 from deeppot_galactic.mocks import AnalyticDistribution, BarredPotential, ErgodicBar, GaussianBar, Plummer, StaeckelDisc
 
-CALIBRATION_SHARE = 0.04
-"""Share of the training time that may go into measuring the speed of a step."""
+CALIBRATION_STEPS = 60
+"""Steps that measure the speed of a step, at 300 s of training."""
 TEST_STARS = 40_000
 CONTENDERS = {"score-matching": ("fast",), "flow-matching": ("flow-matching",), "likelihood": ("paper-small", "likelihood")}
 """Estimators compared side by side, and the presets to look for, first found first."""
@@ -77,13 +77,10 @@ def train_for(
         df, wall, spent = _timed_fit(stars, volume, preset, seed, steps)
         return df, {"steps": steps, "wall_s": wall, "cpu_s": spent}
     budget = seconds * torch.get_num_threads()
-    trial, trial_time = 2, 0.0
-    _timed_fit(stars, volume, preset, seed, trial)  # the first call also pays for imports and caches
-    first = _timed_fit(stars, volume, preset, seed, trial)[2]
-    while trial_time < CALIBRATION_SHARE * budget and trial < 200:
-        trial *= 3
-        trial_time = _timed_fit(stars, volume, preset, seed, trial)[2] - first
-    per_step = max(trial_time, 1e-3) / (trial - 2)
+    _timed_fit(stars, volume, preset, seed, 2)  # the first call also pays for imports and caches
+    first = _timed_fit(stars, volume, preset, seed, 2)[2]
+    trial = min(200, max(10, round(CALIBRATION_STEPS * seconds / 300.0)))
+    per_step = max(_timed_fit(stars, volume, preset, seed, trial)[2] - first, 1e-3) / (trial - 2)
     steps = max(10, round(budget / per_step))
     df, wall, spent = _timed_fit(stars, volume, preset, seed, steps)
     setup = max(first - 2 * per_step, 0.0)
