@@ -32,10 +32,20 @@ Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="Threads of torch; 0: as it chooses.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, no bars, no tables.")]
-TableFile = Annotated[Path, typer.Argument(metavar="TABLE", help="fits, ecsv, csv, vot, parquet or hdf5 table, or npz with pos and vel.")]
-ROut = Annotated[float, typer.Option("--r-out", help="Radius of the volume [kpc].")]
-HalfHeight = Annotated[float, typer.Option("--half-height", help="Half height of the cylinder [kpc].")]
+TableFile = Annotated[
+    Path, typer.Argument(metavar="TABLE", help="fits, ecsv, csv, vot, parquet or hdf5 table, npz with pos and vel, or a CONFIG.toml.")
+]
+ROut = Annotated[float | None, typer.Option("--r-out", help="Radius of the volume [kpc; default 16].")]
+HalfHeight = Annotated[float | None, typer.Option("--half-height", help="Half height of the cylinder [kpc; default 2].")]
 Center = Annotated[str | None, typer.Option("--ball", metavar="X,Y,Z", help="A ball of radius --r-out around this point [kpc] instead.")]
+Where = Annotated[list[str] | None, typer.Option("--where", metavar="CUT", help="Keep stars with e.g. 'phot_g_mean_mag < 14'; repeatable.")]
+Columns = Annotated[
+    list[str] | None, typer.Option("--column", metavar="ROLE=NAME", help="Name a column, e.g. radial_velocity=RV; repeatable.")
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any key of [catalogue] options, e.g. distance_max=4; repeatable.")
+]
+Selection = Annotated[Path | None, typer.Option("--selection", help="File of the selection function.")]
 
 
 @app.command(epilog="Example: deeppot demo --quick --out first-look")
@@ -71,12 +81,22 @@ def run(
 
 
 @app.command(epilog="Example: deeppot check stars.fits --r-out 12")
-def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, ball: Center = None, as_json: Json = False) -> None:
+def check(
+    table: TableFile,
+    r_out: ROut = None,
+    half_height: HalfHeight = None,
+    ball: Center = None,
+    where: Where = None,
+    column: Columns = None,
+    options: Options = None,
+    selection: Selection = None,
+    as_json: Json = False,
+) -> None:
     """Read a catalogue as a run would, and say what is in it."""
     from .console import catalogue_table, output_console
-    from .preparation import load_catalogue
+    from .preparation import load_catalogue, table_config
 
-    config = _table_config(table, r_out, half_height, ball)
+    config = table_config(table, r_out, half_height, ball, where, column, options, selection)
     catalogue = load_catalogue(config)[2]
     if as_json:
         _print_json(catalogue)
@@ -90,22 +110,27 @@ def check(table: TableFile, r_out: ROut = 16.0, half_height: HalfHeight = 2.0, b
 @app.command("pattern-speed", epilog="Example: deeppot pattern-speed stars.fits --r-out 12 --json")
 def pattern_speed(
     table: TableFile,
-    r_out: ROut = 16.0,
-    half_height: HalfHeight = 2.0,
+    r_out: ROut = None,
+    half_height: HalfHeight = None,
     ball: Center = None,
+    where: Where = None,
+    column: Columns = None,
+    options: Options = None,
+    selection: Selection = None,
+    errors: Annotated[str | None, typer.Option("--errors", help="ignore, or correct: take the stars' known errors out.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Measure the pattern speed with the weak form: no training, seconds."""
     from .console import bars, output_console, pattern_speed_table, quiet_warnings
     from .potential.pattern import pattern_speed as measure
-    from .preparation import load_catalogue
+    from .preparation import load_catalogue, table_config
     from .summary import describe_pattern_speed
 
-    config = _table_config(table, r_out, half_height, ball)
+    config = table_config(table, r_out, half_height, ball, where, column, options, selection, errors)
     tracers, volume, _ = load_catalogue(config)
     with quiet_warnings(), bars(quiet=as_json) as progress:
-        speed = describe_pattern_speed(measure(tracers, volume, seed=seed, progress=progress))
+        speed = describe_pattern_speed(measure(tracers, volume, errors=config.catalogue.errors, seed=seed, progress=progress))
     if as_json:
         _print_json(speed)
         return
@@ -226,19 +251,6 @@ def _run(config: Any, out: Path, resume: bool, device: str | None, seed: int | N
     for flag in result.summary["flags"]:
         console.print(f"! {flag}")
     console.print(f"Report: {result.report}")
-
-
-def _table_config(table: Path, r_out: float, half_height: float, ball: str | None) -> Any:
-    from .config import make_config
-    from .errors import ConfigError
-
-    volume: dict[str, Any] = {"kind": "cylinder", "r_out": r_out, "half_height": half_height}
-    if ball is not None:
-        try:
-            volume = {"kind": "ball", "center": [float(part) for part in ball.split(",")], "radius": r_out}
-        except ValueError:
-            raise ConfigError(f"--ball takes three numbers X,Y,Z in kpc, found {ball!r}") from None
-    return make_config({"catalogue": {"path": str(table)}, "volume": volume}, source="options")
 
 
 def _print_json(value: Any) -> None:

@@ -145,7 +145,26 @@ def catalogue_table(catalogue: dict[str, Any]) -> Table:
             spread = f" (dispersion {_number(dispersions[name])})" if name in dispersions else ""
             table.add_row(label + spread, "", _number(medians[name]))
     table.add_row("rotation", "", str(catalogue.get("rotation")))
+    _sky_rows(table, catalogue)
     return table
+
+
+def _sky_rows(table: Table, catalogue: dict[str, Any]) -> None:
+    """What only a catalogue from the sky has: the Sun, its neighbours, distances and errors."""
+    sun, nearby, distance, errors = (catalogue.get(key) for key in ("sun", "nearby", "distance", "errors"))
+    if sun:
+        table.add_section()
+        table.add_row("Sun at (x, y, z) [kpc]", "", ", ".join(_number(v) for v in sun["position"]))
+        table.add_row("Sun's velocity [km/s]", "", ", ".join(_number(v) for v in sun["velocity"]))
+    if distance:
+        table.add_row("distance, median and 99 % [kpc]", "", f"{_number(distance['median'])}, {_number(distance['99 %'])}")
+    if nearby:
+        table.add_row(f"median v_phi of {nearby['n']:,} within 0.3 kpc", "", _number(nearby["v_phi"]))
+    if errors:
+        table.add_row("median errors of x, y, z [kpc]", "", ", ".join(f"{errors[k]:.2g}" for k in ("x", "y", "z")))
+        table.add_row("median errors of vx, vy, vz [km/s]", "", ", ".join(f"{errors[k]:.2g}" for k in ("vx", "vy", "vz")))
+    if catalogue.get("duplicates") is not None:
+        table.add_row("repeated source_id", "", f"{catalogue['duplicates']:,}")
 
 
 def plain_table(title: str, head: list[str], rows: list[list[str]]) -> Table:

@@ -6,6 +6,7 @@ Everything that can be wrong with the input is found here, in seconds, before an
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,70 @@ from .catalogue.masks import Mask
 from .catalogue.selection import StoredSelection
 from .catalogue.tracers import Tracers
 from .catalogue.volumes import Ball, Cylinder, Volume
-from .config import Config, SelectionConfig, VolumeConfig
+from .config import Config, SelectionConfig, VolumeConfig, make_config, read_config
 from .errors import CatalogueError, ConfigError, StoreError
 from .units import ANGULAR_SPEED, LENGTH
 
 if TYPE_CHECKING:
     from .potential.frame import RotatingFrame
+
+
+def table_config(
+    path: Path,
+    r_out: float | None = None,
+    half_height: float | None = None,
+    ball: str | None = None,
+    where: list[str] | None = None,
+    columns: list[str] | None = None,
+    options: list[str] | None = None,
+    selection: Path | None = None,
+    errors: str | None = None,
+) -> Config:
+    """The configuration that the options of a command mean, for a table or on top of a CONFIG.toml (`ConfigError` for a bad one)."""
+    volume: dict[str, Any] = {}
+    if ball is not None:
+        try:
+            volume = {"kind": "ball", "center": [float(part) for part in ball.split(",")], "radius": 16.0 if r_out is None else r_out}
+        except ValueError:
+            raise ConfigError(f"--ball takes three numbers X,Y,Z in kpc, found {ball!r}") from None
+    else:
+        volume = {key: value for key, value in (("r_out", r_out), ("half_height", half_height)) if value is not None}
+    reading: dict[str, Any] = {}
+    for text in options or []:
+        key, value = _pair(text, "--set", "KEY=VALUE")
+        reading[key] = _toml_value(value)
+    if columns:
+        reading["columns"] = {**reading.get("columns", {}), **dict(_pair(text, "--column", "ROLE=NAME") for text in columns)}
+    if where:
+        reading["where"] = [*([reading["where"]] if isinstance(reading.get("where"), str) else reading.get("where", [])), *where]
+    catalogue: dict[str, Any] = {} if errors is None else {"errors": errors}
+    if path.suffix.lower() != ".toml":
+        values: dict[str, Any] = {"catalogue": {"path": str(path), "options": reading, **catalogue}, "volume": volume}
+        if selection is not None:
+            values["selection"] = {"path": str(selection)}
+        return make_config(values, source="options")
+    config = read_config(path)
+    if volume:
+        raise ConfigError(f"the volume comes from {path}; leave --r-out, --half-height and --ball away")
+    changes: dict[str, dict[str, Any]] = {"catalogue": {**catalogue, "options": {**config.catalogue.options, **reading}}}
+    if selection is not None:
+        changes["selection"] = {"path": str(selection)}
+    return config.replace(**changes)
+
+
+def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
+    key, mark, value = text.partition("=")
+    if not mark or not key.strip():
+        raise ConfigError(f"{option} takes {expected}, found {text!r}")
+    return key.strip(), value.strip()
+
+
+def _toml_value(text: str) -> Any:
+    """A value as TOML writes it; anything else is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def make_volume(config: VolumeConfig) -> Volume:

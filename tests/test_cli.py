@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import astropy.units as u
 import numpy as np
 import pytest
-from astropy.table import Table
+from astropy.table import QTable, Table
 
 from deeppot_galactic import __version__
 from deeppot_galactic.cli import main
@@ -312,3 +314,29 @@ def test_an_unexpected_failure_is_one_line_and_status_one(deeppot: Command, monk
     assert status == 1
     assert error.count("\n") == 1
     assert "broken badly" in error
+
+
+def test_check_takes_what_a_configuration_takes(deeppot: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, (50, 3))
+    table: Any = QTable({"X": x[:, 0] * u.kpc, "Y": x[:, 1] * u.kpc, "height": x[:, 2] * 1000 * u.pc})
+    for name in ("vx", "vy", "vz"):
+        table[name] = rng.normal(0, 100, 50) * u.km / u.s
+    table["mag"] = np.arange(50.0)
+    table.write(tmp_path / "odd.ecsv")
+    (tmp_path / "run.toml").write_text('[catalogue]\npath = "odd.ecsv"\noptions = { columns = { z = "height" } }\n[volume]\nr_out = 3\n')
+    limits: Any = QTable({"pixel": np.arange(12), "limit": np.full(12, 8.5) * u.kpc})
+    limits.write(tmp_path / "limits.ecsv")
+    refused(deeppot("check", "odd.ecsv"), "no column for z")
+    for arguments in (("odd.ecsv", "--column", "z=height", "--r-out", 3), ("run.toml",)):
+        status, out, _ = deeppot("check", *arguments, "--where", "mag < 20", "--set", 'where=["mag > 9"]', "--json")
+        found = json.loads(out)
+        assert status == 0 and [cut["removed"] for cut in found["cuts"]][-2:] == [10, 30] and found["n_in_volume"] == 10
+        status, out, _ = deeppot("check", *arguments, "--selection", "limits.ecsv", "--json")
+        found = json.loads(out)
+        assert found["cuts"][-1]["name"] == "distance limit" and 0 < found["n"] < 50 and "distance limit by HEALPix" in found["volume_text"]
+    refused(deeppot("check", "run.toml", "--r-out", "3"), "the volume comes from")
+    refused(deeppot("check", "odd.ecsv", "--column", "height"), "ROLE=NAME")
+    refused(deeppot("check", "odd.ecsv", "--set", "colour=3"), "unknown catalogue option")
+    refused(deeppot("pattern-speed", "run.toml", "--errors", "correct"), "no star of")
+    refused(deeppot("pattern-speed", "run.toml", "--errors", "inject"), "catalogue.errors")
