@@ -4,13 +4,16 @@ VENV ?= .venv
 # The CPU build of torch is taken where the package index has one; TORCH=default takes what it offers first, TORCH_OPTIONS is given to pip.
 TORCH ?= cpu
 TORCH_OPTIONS ?=
+# Other versions: CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest EXTRAS=galpy,gala,orbits,test TORCH=default
+CONSTRAINTS ?= constraints.txt
+EXTRAS ?= dev
 OUT ?= demo
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-TORCH_PIN := $(shell sed -n 's/^torch==//p' constraints.txt)
+TORCH_PIN := $(shell sed -n 's/^torch==//p' $(CONSTRAINTS))
 
-.PHONY: demo test test-slow lint types contracts docs check install clean
+.PHONY: demo test test-oldest test-slow lint types contracts docs check hashes install clean
 
 demo: $(STAMP)
 	$(BIN)/deeppot demo --out $(OUT) --resume
@@ -20,6 +23,10 @@ test test-slow: export OMP_NUM_THREADS = 1
 test test-slow: export OPENBLAS_NUM_THREADS = 1
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+# The oldest supported versions; torch of that age has no separate CPU build on every index, so that this downloads a few GB.
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt EXTRAS=galpy,gala,orbits,test TORCH=default
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow"
@@ -41,15 +48,24 @@ check: test lint types contracts docs
 
 install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+# The hashes of every file of the runtime dependencies but torch, at the pinned versions; uv is needed.
+hashes:
+	sed -n '/^#/p' requirements-hashed.txt > .hashes.partial
+	uv pip compile --quiet --generate-hashes --python-version 3.11 --constraints constraints.txt --extra galpy --extra gala --extra orbits \
+		--no-annotate --no-header pyproject.toml --output-file .hashes.new
+	awk '/^[A-Za-z]/ {keep = $$0 !~ /^(torch==|nvidia-|cuda-|triton|setuptools)/} keep && !/^#/' .hashes.new >> .hashes.partial
+	mv .hashes.partial requirements-hashed.txt
+	rm .hashes.new
+
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH),cpu)
-	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c constraints.txt $(TORCH_OPTIONS) 2>/dev/null \
-	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c constraints.txt $(TORCH_OPTIONS)
+	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c $(CONSTRAINTS) $(TORCH_OPTIONS) 2>/dev/null \
+	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c $(CONSTRAINTS) $(TORCH_OPTIONS)
 endif
-	$(BIN)/pip install -q -c constraints.txt hatchling editables
-	$(BIN)/pip install -q -c constraints.txt --no-build-isolation -e ".[dev]"
+	$(BIN)/pip install -q -c $(CONSTRAINTS) hatchling editables
+	$(BIN)/pip install -q -c $(CONSTRAINTS) --no-build-isolation -e ".[$(EXTRAS)]"
 	touch $(STAMP)
 
 clean:

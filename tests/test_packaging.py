@@ -69,6 +69,35 @@ def test_every_dependency_is_pinned_within_its_range() -> None:
     assert pins["torch"] == "2.13.0"
 
 
+def pins_of(name: str) -> dict[str, str]:
+    pins = re.findall(r"^([A-Za-z0-9._-]+)==([^ \\\n]+)", (ROOT / name).read_text(), re.M)
+    return {package.lower().replace("_", "-"): version for package, version in pins}
+
+
+def test_the_oldest_versions_are_the_lower_bounds() -> None:
+    from packaging.requirements import Requirement
+
+    oldest, extras = pins_of("constraints-oldest.txt"), project()["optional-dependencies"]
+    for line in [*project()["dependencies"], *(line for name in ("galpy", "gala", "orbits", "test") for line in extras[name])]:
+        requirement = Requirement(line)
+        (bound,) = requirement.specifier
+        assert bound.operator == ">="
+        found, stated = oldest[requirement.name.lower()].split("."), bound.version.split(".")
+        assert found[: len(stated)] == stated, f"{line}: tested from {oldest[requirement.name.lower()]}"
+
+
+def test_hashes_cover_the_runtime_dependencies_at_the_pinned_versions() -> None:
+    from packaging.requirements import Requirement
+
+    hashed, pinned = pins_of("requirements-hashed.txt"), pins_of("constraints.txt")
+    for line in project()["dependencies"]:
+        name = Requirement(line).name.lower().replace("_", "-")
+        assert name in hashed or name == "torch", f"{name} has no hash: make hashes"
+    assert {name: version for name, version in hashed.items() if pinned.get(name) != version} == {}, "make hashes"
+    blocks = re.split(r"^(?=[A-Za-z])", (ROOT / "requirements-hashed.txt").read_text(), flags=re.M)[1:]
+    assert all(re.search(r"--hash=sha256:[0-9a-f]{64}", block) for block in blocks)
+
+
 def test_files_of_the_package_that_are_not_python() -> None:
     package = Path(deeppot_galactic.__file__).parent
     assert (package / "py.typed").is_file()
