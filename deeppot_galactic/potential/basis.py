@@ -290,14 +290,17 @@ class LinearPotential:
         Anything with ``evaluate(x, order)``.
     basis : `DiscBasis` or `BallBasis`
     coefficients : (K,) array, (km/s)^2
+    origin : (3,) array, optional
+        Where base and basis have their origin, kpc.
     """
 
-    def __init__(self, base: AnalyticPotential | None, basis: Basis, coefficients: Array) -> None:
+    def __init__(self, base: AnalyticPotential | None, basis: Basis, coefficients: Array, *, origin: Array | None = None) -> None:
         self.base, self.basis, self.coefficients = base, basis, np.asarray(coefficients, dtype=float)
+        self.origin = np.zeros(3) if origin is None else np.asarray(origin, dtype=float)
 
     def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Phi (n,), gradient (n, 3), Hessian (n, 3, 3); None above ``order``. Batched, so memory stays bounded."""
-        x = np.atleast_2d(np.asarray(x, dtype=float))
+        x = np.atleast_2d(np.asarray(x, dtype=float)) - self.origin
         parts = [self._chunk(x[i : i + 2048], order) for i in range(0, len(x), 2048)] or [self._chunk(x, order)]
         out: list[Any] = [np.concatenate([p[k] for p in parts]) if k <= order else None for k in range(3)]
         return out[0], out[1], out[2]

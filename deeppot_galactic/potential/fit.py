@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, FitError, FrameError
-from .frame import RotatingFrame, stationarity_rate
+from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
+from .frame import RotatingFrame, omega_errors, stationarity_rate
 from .model import PotentialModel
 from .moments import Progress
 from .pointwise import fit_pointwise
@@ -28,6 +29,7 @@ from .weak_fit import MIN_STARS, WeakFit, fit_weak
 
 if TYPE_CHECKING:
     from ..distribution.gradients import GradientSample
+    from .network_potential import NetworkPotential
 
 Array = NDArray[np.float64]
 METHODS = ("network", "linear", "weak")
@@ -170,6 +172,11 @@ def fit_potential(
     -------
     PotentialModel
 
+    Warns
+    -----
+    AxisymmetryWarning
+        When the stars do not determine Omega_z.
+
     Raises
     ------
     FitError
@@ -191,31 +198,80 @@ def fit_potential(
     frame = RotatingFrame() if frame is None else frame
     if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")
-    offset = np.concatenate([frame.x0_vector, frame.v0_vector])
-    shifted = points.points - offset
-    volume = points.volume if not frame.x0_vector.any() else _shifted(points.volume, frame.x0_vector)
-    prior = _omega_prior(frame)
-    copies, stars, weights = points.copies, shifted, points.weights
-    if copies is not None:
-        copies = replace(copies, rows=copies.rows - offset)
-        stars, weights = copies.rows[:, 0], points.copy_weights
-    weak = fit_weak(stars, volume, weights=weights, omega_prior=prior, seed=seed, progress=progress, copies=copies)
-    if method == "network":
-        return _fit_network(
-            points, frame, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint, preset=preset
+    about, relative = _about_axis(points, frame)
+    prior = _omega_prior(relative)
+    inner: Any
+    stars, weights = about.points, points.weights
+    if about.copies is not None:
+        stars, weights = about.copies.rows[:, 0], points.copy_weights
+    weak = fit_weak(stars, about.volume, weights=weights, omega_prior=prior, seed=seed, progress=progress, copies=about.copies)
+    if not weak.solution.identified:
+        spread = f"{weak.solution.omega:.0f} +- {weak.omega_error:.0f} km/s/kpc"
+        warnings.warn(
+            AxisymmetryWarning(
+                f"the stars are axisymmetric within their noise: Omega = {spread} is only the range of their angular speeds"
+            ),
+            stacklevel=2,
         )
-    meta: dict[str, Any] = {"method": method, "seed": seed, "n_points": len(points), "weak_form": _describe(weak)}
-    if method == "weak":
-        potential, omega, error, posterior = weak.potential, weak.solution.omega, weak.omega_error, weak.posterior
+    if method == "network":
+        fitted, errors, inner, posterior, history, meta = _fit_network(
+            about, relative, weak, settings, seed=seed, device=device, progress=progress, checkpoint=checkpoint
+        )
+        meta |= {"preset": preset}
     else:
-        potential, solution = fit_pointwise(shifted, points.score, volume, weak.base, weights=points.weights, omega_prior=prior, seed=seed)
-        # The scores' own bias does not show in their scatter: the disagreement with the weak form does.
-        omega, error = solution.omega, float(np.hypot(solution.omega_error, solution.omega - weak.solution.omega))
-        posterior = PotentialPosterior(potential.basis, solution.covariance[1:, 1:])
-        meta["chi2_per_row"], meta["density_scatter"] = solution.chi2 / solution.n_rows, solution.density_scatter
-    errors = np.array([np.nan, np.nan, error if "omega_z" in frame.free else np.nan])
-    fitted = frame.with_vectors(np.array([0.0, 0.0, omega]))
-    return PotentialModel(_centred(potential, frame), points.volume, fitted, omega_error=errors, meta=meta, posterior=posterior)
+        meta, history = {}, {}
+        if method == "weak":
+            inner, omega, error, posterior = weak.potential, weak.solution.omega, weak.omega_error, weak.posterior
+        else:
+            inner, solution = fit_pointwise(
+                about.points, points.score, about.volume, weak.base, weights=points.weights, omega_prior=prior, seed=seed
+            )
+            # The scores' own bias does not show in their scatter: the disagreement with the weak form does.
+            omega, error = solution.omega, float(np.hypot(solution.omega_error, solution.omega - weak.solution.omega))
+            posterior = PotentialPosterior(inner.basis, solution.covariance[1:, 1:])
+            meta = {"chi2_per_row": solution.chi2 / solution.n_rows, "density_scatter": solution.density_scatter}
+        errors = np.array([np.nan, np.nan, error if "omega_z" in frame.free else np.nan])
+        fitted = relative.with_vectors(np.array([0.0, 0.0, omega]))
+    inner.origin = frame.x0_vector
+    if posterior is not None:
+        posterior.origin = frame.x0_vector
+    x0, v0 = fitted.x0_vector + frame.x0_vector, fitted.v0_vector + frame.v0_vector
+    meta = {"method": method, "seed": seed, "n_points": len(points), "weak_form": _describe(weak)} | meta
+    return PotentialModel(
+        inner,
+        points.volume,
+        frame.with_vectors(fitted.omega_vector, x0, v0),
+        omega_error=errors,
+        history=history,
+        meta=meta,
+        posterior=posterior,
+    )
+
+
+def _about_axis(points: GradientSample, frame: RotatingFrame) -> tuple[GradientSample, RotatingFrame]:
+    """The sample and the frame in coordinates in which the rotation axis starts at the origin, at rest."""
+    x0, v0 = frame.x0_vector, frame.v0_vector
+    if not (x0.any() or v0.any()):
+        return points, frame
+    from ..distribution.gradients import GradientSample as Sample
+
+    relative = frame.with_vectors(frame.omega_vector, np.zeros(3), np.zeros(3))
+    starts = {f"{group}_{axis}": float(v[k]) for group, v in (("x0", x0), ("v0", v0)) for k, axis in enumerate("xyz")}
+    relative.prior = {name: (mean - starts.get(name, 0.0), sigma) for name, (mean, sigma) in frame.prior.items()}
+    volume = _shifted(points.volume, x0) if x0.any() else points.volume
+    offset = np.concatenate([x0, v0])
+    copies = None if points.copies is None else replace(points.copies, rows=points.copies.rows - offset)
+    moved = Sample(
+        points.points - offset,
+        points.log_density,
+        points.score,
+        volume=volume,
+        weights=points.weights,
+        meta=points.meta,
+        copies=copies,
+        copy_weights=points.copy_weights,
+    )
+    return moved, relative
 
 
 def _omega_prior(frame: RotatingFrame) -> tuple[float, float] | None:
@@ -236,13 +292,6 @@ def _shifted(volume: Any, x0: Array) -> Any:
     raise FrameError(
         f"x0 = {x0.tolist()} kpc does not fit a cylinder about the origin: shift the catalogue instead, so that the axis is at the origin"
     )
-
-
-def _centred(potential: Any, frame: RotatingFrame) -> Any:
-    """Linear potentials are about the rotation axis; with x0 they would have to be moved, which only a base-free ball could be."""
-    if frame.x0_vector.any():
-        raise FrameError("methods 'weak' and 'linear' need the rotation axis at the origin: shift the catalogue by x0 first")
-    return potential
 
 
 def _describe(weak: WeakFit) -> dict[str, Any]:
@@ -272,8 +321,8 @@ def _fit_network(
     device: str,
     progress: Progress | None,
     checkpoint: str | Path | None,
-    preset: str,
-) -> PotentialModel:
+) -> tuple[RotatingFrame, Array, NetworkPotential, PotentialPosterior | None, dict[str, Any], dict[str, Any]]:
+    """Frame, errors of Omega (3,), potential, posterior, history and diagnostics of the network fit."""
     from .network_fit import train_network
 
     anchored = settings.anchor > 0 and weak.solution.identified
@@ -284,21 +333,9 @@ def _fit_network(
     )
     gradient = inner.evaluate(points.points[:, :3], 1)[1]
     rate = stationarity_rate(points.points, points.score, gradient, fitted)
-    errors = np.full(3, np.nan)
-    for k, axis in enumerate("xyz"):
-        if f"omega_{axis}" in fitted.free:
-            errors[k] = weak.omega_error if axis == "z" else 0.0
-    if "omega_z" in fitted.free and settings.anchor == 0:
-        errors[2] = float(np.hypot(weak.omega_error, fitted.omega_vector[2] - weak.solution.omega))
-    meta = {
-        "method": "network",
-        "preset": preset,
-        "seed": seed,
-        "n_points": len(points),
-        "residual_scale": scale,
-        "median_rate": float(np.median(np.abs(rate))),
-        "weak_form": _describe(weak),
-    }
-    # The posterior is about the rotation axis; with x0 elsewhere its basis would have to move.
-    posterior = weak.posterior if anchored and not fitted.x0_vector.any() else None
-    return PotentialModel(inner, points.volume, fitted, omega_error=errors, history=history.to_dict(), meta=meta, posterior=posterior)
+    errors = omega_errors(points.points, points.score, rate, fitted)
+    if "omega_z" in fitted.free:
+        disagreement = 0.0 if anchored else fitted.omega_vector[2] - weak.solution.omega
+        errors[2] = float(np.hypot(weak.omega_error, disagreement))
+    meta = {"residual_scale": scale, "median_rate": float(np.median(np.abs(rate)))}
+    return fitted, errors, inner, weak.posterior if anchored else None, history.to_dict(), meta

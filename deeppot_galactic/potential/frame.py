@@ -181,3 +181,31 @@ def stationarity_rate(points: Array, score: Array, gradient: Array, frame: Rotat
     drift = np.cross(frame.omega_vector, x - frame.x0_vector) + frame.v0_vector - v
     kick = gradient + np.cross(frame.omega_vector, v - frame.v0_vector)
     return np.sum(drift * score[:, :3] + kick * score[:, 3:], axis=1)
+
+
+def omega_errors(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
+    """Standard errors of the free components of Omega when Phi is held, (3,) in km/s/kpc; NaN for components that are fixed.
+
+    The rate is linear in Omega with rows a_k = (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v; the covariance is the sandwich
+    H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
+
+    Parameters
+    ----------
+    points, score : (n, 6) arrays
+    rate : (n,) array
+        From `stationarity_rate`.
+    frame : RotatingFrame
+    """
+    out = np.full(3, np.nan)
+    free = [k for k, axis in enumerate("xyz") if f"omega_{axis}" in frame.free]
+    if not free:
+        return out
+    x, v = points[:, :3] - frame.x0_vector, points[:, 3:] - frame.v0_vector
+    axes = np.eye(3)[free]
+    rows = np.stack([np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1) for e in axes], axis=1)
+    scale = max(1.5 * float(np.median(np.abs(rate))), 1e-3)
+    weight = 1.0 / np.sqrt(1.0 + (rate / scale) ** 2)
+    inverse = np.linalg.pinv((rows * weight[:, None]).T @ rows)
+    pull = rows * (weight * rate)[:, None]
+    out[free] = np.sqrt(np.diag(inverse @ (pull.T @ pull) @ inverse))
+    return out

@@ -57,10 +57,12 @@ def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantit
     inside = model.in_training_volume(places * LENGTH)
     density = np.zeros(len(places))
     if inside.any():
-        density[inside] = model.density(places[inside] * LENGTH).to_value(DENSITY)
+        density[inside] = model.global_potential.density(places[inside])
     count = inside.reshape(len(x), -1).sum(axis=1)
     total = density.reshape(len(x), -1).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan) * DENSITY
+    import astropy.units as u
+
+    return u.Quantity(np.where(count > 0, total / np.maximum(count, 1), np.nan), DENSITY)
 
 
 def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDensity) -> u.Quantity:
@@ -71,7 +73,9 @@ def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDe
     UnitsError
         If ``stars`` gives no densities.
     """
-    return model.density(pos) - _stellar(stars, pos)
+    import astropy.units as u
+
+    return u.Quantity(model.global_potential.density(vectors(pos, LENGTH, "pos")) - _stellar(stars, pos), DENSITY)
 
 
 def dark_matter_profile(
@@ -113,9 +117,9 @@ def dark_matter_profile(
         if not len(x):
             rows.append((np.nan, np.nan, np.nan))
             continue
-        total = float(np.mean(model.density(x * LENGTH).to_value(DENSITY)))
+        total = float(np.mean(model.global_potential.density(x)))
         error = model.posterior.mean_density_error(x) if model.posterior is not None else np.nan
-        stellar = np.nan if stars is None else float(np.mean(_stellar(stars, x * LENGTH).to_value(DENSITY)))
+        stellar = np.nan if stars is None else float(np.mean(_stellar(stars, x * LENGTH)))
         rows.append((total, error, total - stellar))
     total, error, dark = np.array(rows).T
     table = QTable({"r_lo": edges[:-1] * LENGTH, "r_hi": edges[1:] * LENGTH, "total": total * DENSITY, "total_error": error * DENSITY})
@@ -137,5 +141,5 @@ def _in_shell(model: PotentialModel, low: float, high: float, n: int, rng: np.ra
     return found[:n]
 
 
-def _stellar(stars: StellarDensity, pos: u.Quantity) -> u.Quantity:
-    return to_internal(stars(pos), DENSITY, "the stellar density") * DENSITY
+def _stellar(stars: StellarDensity, pos: u.Quantity) -> Array:
+    return to_internal(stars(pos), DENSITY, "the stellar density")

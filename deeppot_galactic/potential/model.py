@@ -111,12 +111,17 @@ class PotentialModel:
             For a model without a posterior (trained on scores alone): use `deeppot_galactic.potential.resampled.fit_ensemble`.
         """
         x = vectors(pos, LENGTH, "pos")
-        return np.where(self.in_training_volume(pos)[:, None], self._posterior().gradient_error(x), np.nan) * ACCELERATION
+        import astropy.units as u
+
+        error = np.where(self.in_training_volume(pos)[:, None], self._posterior().gradient_error(x), np.nan)
+        return u.Quantity(error, ACCELERATION)
 
     def density_error(self, pos: u.Quantity) -> u.Quantity:
         """Standard error of the density at positions (N, 3) in the training volume: (N,) in Msun/kpc^3; as `acceleration_error`."""
         x = vectors(pos, LENGTH, "pos")
-        return np.where(self.in_training_volume(pos), self._posterior().density_error(x), np.nan) * DENSITY
+        import astropy.units as u
+
+        return u.Quantity(np.where(self.in_training_volume(pos), self._posterior().density_error(x), np.nan), DENSITY)
 
     def _posterior(self) -> PotentialPosterior:
         if self.posterior is None:

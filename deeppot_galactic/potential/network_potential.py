@@ -27,6 +27,8 @@ class NetworkPotential:
         Last weights, (km/s)^2.
     inputs, scales, center, images
         As in `deeppot_galactic.potential.network.PotentialNetwork`.
+    origin : (3,) sequence
+        Where base and network have their origin, kpc.
     """
 
     def __init__(
@@ -39,14 +41,15 @@ class NetworkPotential:
         scales: Sequence[float],
         center: Sequence[float] = (0.0, 0.0, 0.0),
         images: Sequence[Sequence[float]] = ((1.0, 1.0, 1.0),),
+        origin: Sequence[float] = (0.0, 0.0, 0.0),
     ) -> None:
         self.base, self.layers, self.output = base, list(layers), output
         self.inputs, self.scales, self.center = inputs, [float(s) for s in scales], [float(c) for c in center]
-        self.images = np.asarray(images, dtype=float)
+        self.images, self.origin = np.asarray(images, dtype=float), np.asarray(origin, dtype=float)
 
     def evaluate(self, x: Array, order: int = 1) -> Evaluation:
         """Phi (n,) in (km/s)^2, gradient (n, 3), Hessian (n, 3, 3); None above ``order``."""
-        x = np.atleast_2d(np.asarray(x, dtype=float))
+        x = np.atleast_2d(np.asarray(x, dtype=float)) - self.origin
         parts = [self._chunk(x[i : i + _CHUNK], order) for i in range(0, len(x), _CHUNK)] or [self._chunk(x, order)]
         out: list[Any] = [np.concatenate([p[k] for p in parts]) if k <= order else None for k in range(3)]
         if self.base is not None:
@@ -134,6 +137,7 @@ class NetworkPotential:
             "scales": self.scales,
             "center": self.center,
             "images": self.images.tolist(),
+            "origin": self.origin.tolist(),
             "base": None if self.base is None else self.base.to_list(),
         }
         return arrays, header
@@ -151,4 +155,5 @@ class NetworkPotential:
             scales=header["scales"],
             center=header["center"],
             images=header.get("images", [[1.0, 1.0, 1.0]]),
+            origin=header.get("origin", [0.0, 0.0, 0.0]),
         )

@@ -25,16 +25,19 @@ class PotentialPosterior:
     ----------
     basis : Basis
     covariance : (K, K) array, (km/s)^4
+    origin : (3,) array, optional
+        Where the basis has its origin, kpc.
     """
 
-    def __init__(self, basis: Basis, covariance: Array) -> None:
+    def __init__(self, basis: Basis, covariance: Array, *, origin: Array | None = None) -> None:
         self.basis, self.covariance = basis, np.asarray(covariance, dtype=float)
+        self.origin = np.zeros(3) if origin is None else np.asarray(origin, dtype=float)
 
     def gradient_covariance(self, x: Array) -> Array:
         """Covariance of grad Phi at points (n, 3): (n, 3, 3)."""
         parts = []
         for start in range(0, len(x), _CHUNK):
-            gradient = np.moveaxis(self.basis.evaluate(x[start : start + _CHUNK], 1)[1], 2, 1)
+            gradient = np.moveaxis(self.basis.evaluate(x[start : start + _CHUNK] - self.origin, 1)[1], 2, 1)
             parts.append(np.matmul(gradient @ self.covariance, np.moveaxis(gradient, 2, 1)))
         return np.concatenate(parts) if parts else np.empty((0, 3, 3))
 
@@ -46,7 +49,7 @@ class PotentialPosterior:
         """Standard error of the density at points (n, 3): (n,) in Msun/kpc^3."""
         parts = []
         for start in range(0, len(x), _CHUNK):
-            rows = self.basis.laplacian(x[start : start + _CHUNK])
+            rows = self.basis.laplacian(x[start : start + _CHUNK] - self.origin)
             parts.append(np.sqrt(np.sum((rows @ self.covariance) * rows, axis=1)))
         return np.concatenate(parts) / (4.0 * np.pi * G) if parts else np.empty(0)
 
@@ -54,15 +57,15 @@ class PotentialPosterior:
         """Standard error of the mean density over points (n, 3), Msun/kpc^3."""
         total = np.zeros(self.basis.size)
         for start in range(0, len(x), _CHUNK):
-            total += self.basis.laplacian(x[start : start + _CHUNK]).sum(axis=0)
+            total += self.basis.laplacian(x[start : start + _CHUNK] - self.origin).sum(axis=0)
         mean = total / max(len(x), 1)
         return float(np.sqrt(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
 
     def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """Tensors and a JSON-able header for a model file."""
-        return {"covariance": self.covariance}, {"basis": self.basis.to_dict()}
+        return {"covariance": self.covariance}, {"basis": self.basis.to_dict(), "origin": self.origin.tolist()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> PotentialPosterior:
         """Inverse of `to_arrays`."""
-        return cls(basis_from_dict(header["basis"]), arrays["covariance"])
+        return cls(basis_from_dict(header["basis"]), arrays["covariance"], origin=header.get("origin"))

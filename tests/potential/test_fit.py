@@ -4,9 +4,9 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from deeppot_galactic.catalogue.volumes import Cylinder
+from deeppot_galactic.catalogue.volumes import Ball, Cylinder
 from deeppot_galactic.distribution.gradients import GradientSample
-from deeppot_galactic.errors import ConfigError, FitError, FrameError, StoreError
+from deeppot_galactic.errors import AxisymmetryWarning, ConfigError, FitError, FrameError, StoreError
 from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.potential import PotentialModel, RotatingFrame, fit_potential
 
@@ -137,3 +137,35 @@ def test_the_base_trains_along_and_a_turned_potential_is_symmetric(mock, few_poi
     x = VOLUME.sample(50, np.random.default_rng(2))
     turned = x * np.array([-1.0, -1.0, 1.0])
     np.testing.assert_allclose(moved.potential(turned * u.kpc), moved.potential(x * u.kpc), rtol=1e-10)
+
+
+@pytest.mark.parametrize("method", ["weak", "network"])
+def test_an_axis_elsewhere_gives_the_same_potential_there(mock, few_points, method):
+    """Stars moved by x0 and v0, in a ball about the axis: the fit in the moved frame is the moved fit."""
+    ball = Ball([0, 0, 0] * u.kpc, 4 * u.kpc)
+    x0, v0 = np.array([7.0, -3.0, 0.0]), np.array([20.0, 5.0, 0.0])
+    w, inside = few_points.points, ball.contains(few_points.points[:, :3])
+    options = {"method": method, "steps": 40, "width": 16, "depth": 2, "anchor": 1.0} if method == "network" else {"method": method}
+    parts = (w[inside], few_points.log_density[inside], few_points.score[inside])
+    here = fit_potential(GradientSample(*parts, volume=ball), frame=start(mock), **options)
+    frame = RotatingFrame(omega=0.8 * mock.omega * KMSKPC, x0=x0 * u.kpc, v0=v0 * u.km / u.s)
+    moved = GradientSample(w[inside] + np.concatenate([x0, v0]), *parts[1:], volume=Ball(x0 * u.kpc, 4 * u.kpc))
+    there = fit_potential(moved, frame=frame, **options)
+    x = 0.6 * ball.sample(40, np.random.default_rng(3))  # within the part that the continuation leaves alone
+    np.testing.assert_allclose(there.acceleration((x + x0) * u.kpc).value, here.acceleration(x * u.kpc).value, rtol=2e-3, atol=1.0)
+    np.testing.assert_allclose(there.acceleration_error((x + x0) * u.kpc).value, here.acceleration_error(x * u.kpc).value, rtol=2e-2)
+    assert there.omega[2].value == pytest.approx(here.omega[2].value, rel=1e-3)
+    np.testing.assert_array_equal(there.frame.x0_vector, x0)
+
+
+def test_axisymmetric_stars_warn_and_leave_omega_open():
+    from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
+
+    disc = StaeckelDisc()
+    w = disc.sample(8000, np.random.default_rng(0))
+    volume = Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+    w = w[volume.contains(w[:, :3])]
+    points = GradientSample(w, disc.log_density(w), disc.score(w), volume=volume)
+    with pytest.warns(AxisymmetryWarning, match="axisymmetric"):
+        model = fit_potential(points, method="weak")
+    assert model.omega_error[2] > 0.4 * abs(model.omega[2])
