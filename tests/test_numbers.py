@@ -1,0 +1,115 @@
+"""Numbers that must not depend on how they are computed: threads, pieces, precision; and those that do, with their bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+import pytest
+import torch
+
+import deeppot_galactic as dg
+from deeppot_galactic.distribution import base
+from deeppot_galactic.mocks import Plummer
+
+VOLUME = dg.Ball([0, 0, 0] * u.kpc, 3 * u.kpc)
+TRAINING: dict[str, Any] = {"preset": "quick", "steps": 80, "batch": 512, "width": 32, "validate_every": 20}
+RADAM = {"optimiser": "radam", "rate": 3e-3}
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def stars() -> dg.Tracers:
+    return Plummer().tracers(6000)
+
+
+@pytest.fixture(scope="module")
+def fitted(stars: dg.Tracers) -> dg.Distribution:
+    with threads(1):
+        return dg.fit_distribution(stars, VOLUME, **TRAINING, **RADAM)
+
+
+def worst(mine: np.ndarray, theirs: np.ndarray) -> float:
+    """Largest difference relative to the largest value."""
+    return float(np.abs(mine - theirs).max() / np.abs(theirs).max())
+
+
+def test_scores_do_not_depend_on_threads_or_pieces(fitted: dg.Distribution, stars: dg.Tracers, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = stars.within(VOLUME).phase_space[:3000]
+    with threads(1):
+        ln_f, score = fitted.evaluate(x)
+    with threads(2):
+        more = fitted.evaluate(x)
+    monkeypatch.setattr(base, "ROWS", 101)
+    pieces = fitted.evaluate(x)
+    single = fitted.evaluate(x[7])
+    for other in (more, pieces):
+        assert worst(other[0], ln_f) < 1e-6
+        assert worst(other[1], score) < 3e-6
+    np.testing.assert_allclose(single[1][0], score[7], rtol=1e-4, atol=1e-6 * np.abs(score).max())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(fitted: dg.Distribution, stars: dg.Tracers) -> None:
+    x = stars.within(VOLUME).phase_space[:200]
+    with threads(1):
+        again = dg.fit_distribution(stars, VOLUME, **TRAINING, **RADAM)
+        other = dg.fit_distribution(stars, VOLUME, seed=1, **TRAINING, **RADAM)
+        for mine, theirs in zip(again.evaluate(x), fitted.evaluate(x), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert worst(other.evaluate(x)[1], fitted.evaluate(x)[1]) > 1e-3
+
+
+def test_a_training_does_not_depend_on_threads_beyond_rounding(fitted: dg.Distribution, stars: dg.Tracers) -> None:
+    """With an optimiser that does not amplify rounding (see `training.soap` for the one that does)."""
+    with threads(2):
+        other = dg.fit_distribution(stars, VOLUME, **TRAINING, **RADAM)
+    np.testing.assert_allclose(other.history.validation_loss, fitted.history.validation_loss, rtol=1e-3, atol=1e-4)
+    x = stars.within(VOLUME).phase_space[:500]
+    assert worst(other.evaluate(x)[1], fitted.evaluate(x)[1]) < 5e-3
+
+
+def test_a_training_in_single_precision_is_one_in_double_within_rounding() -> None:
+    """The hand-written objective and its gradient in float32 against float64, at the size of the preset."""
+    from deeppot_galactic.distribution.energy_network import EnergyNetwork
+    from deeppot_galactic.distribution.features import PlainFeatures
+
+    network = EnergyNetwork(features=PlainFeatures([1.0] * 6), width=128, depth=3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        network.out.copy_(0.1 * torch.randn(network.out.shape, generator=torch.Generator().manual_seed(1)))
+    y = torch.randn(1024, 6, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = []
+    for kind in (torch.float32, torch.float64):
+        model = network.to(kind)
+        model.zero_grad()
+        loss = model.objective(y.to(kind), torch.ones(1024, dtype=kind), torch.zeros(1024, 3, dtype=kind))
+        loss.backward()
+        gradient = torch.cat([p.grad.reshape(-1).double() for p in model.parameters() if p.grad is not None])
+        found.append((float(loss.detach()), gradient.clone()))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    assert float((found[0][1] - found[1][1]).norm() / found[1][1].norm()) < 1e-5
+
+
+def test_the_pattern_speed_does_not_depend_on_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    from deeppot_galactic.potential import moments
+
+    stars, volume = dg.read_tracers(dg.demo_path()), dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
+    few = stars.select(np.arange(0, len(stars), 20))
+    forms = []
+    for chunk in (2048, 333):
+        monkeypatch.setattr(moments.WeakForm._chunks, "__defaults__", (chunk,))
+        forms.append(moments.WeakForm(few.phase_space, volume).equations(moments.test_basis(volume, len(few))))
+    for name in ("constant", "rotation", "response"):
+        mine, theirs = (getattr(form, name) for form in forms)
+        assert worst(mine, theirs) < 1e-10, name
