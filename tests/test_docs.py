@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import astropy.units as u
+import numpy as np
 import pytest
 
 import deeppot_galactic as dg
@@ -45,3 +47,23 @@ def test_it_builds_without_a_warning(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "fit_potential" in (tmp_path / "html" / "api" / "package.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/start.md"])
+def test_from_the_page_to_an_orbit_by_pasting(page: str, tmp_path: Path) -> None:
+    pytest.importorskip("galpy")
+    tracers = dg.read_tracers(dg.demo_path()).select(np.arange(0, 131_072, 16))
+    volume = dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
+    x = tracers.within(volume).phase_space
+    model = dg.fit_potential(dg.GradientSample(x, np.zeros(len(x)), np.zeros_like(x), volume=volume), method="weak")
+    (tmp_path / "first-look").mkdir()
+    model.save(tmp_path / "first-look" / "model.safetensors")  # in the place of the run of `deeppot demo`
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)
+    pasted = "\n".join(block for block in blocks if "fit_distribution" not in block)
+    done = subprocess.run([sys.executable, "-c", pasted], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Jacobi energy kept to [" in done.stdout
+    if "galpy" in pasted:  # the last line sets galpy's radius beside ours
+        there, here = map(float, re.search(r"([\d.]+) kpc; above: ([\d.]+)", done.stdout).groups())  # type: ignore[union-attr]
+        assert there == pytest.approx(here, abs=0.01)  # the spline of a potential from few stars, 1 Gyr later
