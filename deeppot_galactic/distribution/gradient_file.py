@@ -1,18 +1,21 @@
-"""Gradient files: HDF5 behind one line of text that vouches for every byte.
+"""Gradient files: HDF5 for everyone else, and behind a header that lets this package read it without parsing HDF5.
 
-The first 512 bytes (a "user block", which HDF5 readers skip) hold
+A file begins with a block that HDF5 readers skip (the "user block"):
 
-    deeppot-gradients VERSION sha256=DIGEST bytes=LENGTH
+    deeppot-gradients VERSION sha256=DIGEST           128 bytes, the digest being that of all that follows
+    {"datasets": {NAME: [OFFSET, SHAPE]}, "volume": {...}, "meta": {...}}    one line of JSON, then zeros
 
-over all that follows. It is checked before HDF5 sees the file, so that a damaged one is refused in one line instead of being parsed. A
-file can be hostile and yet have a valid digest: only plain datasets of numbers that are stored in the file itself are read (no links to
-other files, no external or virtual storage, no size that the stored bytes do not fill), and nothing in it is ever executed.
+Datasets are contiguous, so that their place in the file is one number. The reader checks the digest, then the header, then takes the
+numbers from these places. A damaged file is refused by its digest. A hostile one can have a valid digest, but there is nothing in it to
+parse but one JSON document of bounded size; links, external files, filters and type conversions of HDF5, and the faults of its library,
+are out of reach.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,21 +31,21 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 FORMAT = "deeppot-gradients"
 VERSION = 1
-BLOCK = 512
-"""Bytes of the first line with its padding."""
+LINE = 128
+"""Bytes of the first line, padded with blanks."""
+MAX_HEADER = 2**24
+"""Bytes of JSON accepted; ours are a few hundred, and more for a volume with a mask."""
 ROWS = 16384
 """Rows written at once."""
 UNITS = "points: kpc, km/s; log_density: ln(kpc^-3 (km/s)^-3); score: 1/kpc, s/km"
 COPIES = ("copies", "copy_coefficients", "copy_weights")
 """Datasets of `deeppot_galactic.catalogue.copies`: rows (m, 6 k), coefficients (k,) and, for weighted stars, their weights (m,)."""
-_ANY = -1
-_COPY_WIDTHS = dict(zip(COPIES, (_ANY, 0, 0), strict=True))
-_WIDTHS = {"points": 6, "log_density": 0, "score": 6, "weights": 0}
-"""Datasets of one length with their number of columns (0: one-dimensional, -1: any)."""
+_SHAPES: dict[str, tuple[int, ...]] = {"points": (6,), "log_density": (), "score": (6,), "weights": ()}
+"""Datasets of one length, with the shape of a row."""
 
 
 def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, Any], extra: dict[str, Array] | None = None) -> None:
-    """Write a gradient file atomically and a piece at a time (`StoreError` when refused).
+    """Write a gradient file atomically and a piece at a time.
 
     Parameters
     ----------
@@ -53,28 +56,39 @@ def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, A
     meta : dict
     extra : dict of arrays, optional
         Of `COPIES`.
+
+    Raises
+    ------
+    StoreError
+        When it cannot be written.
     """
     import h5py
 
     parts = {"points": slice(0, 6), "log_density": 6, "score": slice(7, 13)} | ({"weights": 13} if table.shape[1] > 13 else {})
+    head = {"volume": jsonable(volume.to_dict()), "meta": jsonable(meta)}
+    block = 512  # a user block is 512 bytes times a power of two
+    while block < LINE + len(json.dumps(head)) + 1024:
+        block *= 2
     with atomic_path(path) as temporary:
+        datasets: dict[str, tuple[int, list[int]]] = {}
         # A volume with a mask needs a longer attribute than the oldest format has.
-        with h5py.File(temporary, "w", userblock_size=BLOCK, libver=("v108", "v110")) as file:
-            file.attrs["volume"] = json.dumps(jsonable(volume.to_dict()))
-            file.attrs["meta"] = json.dumps(jsonable(meta))
-            file.attrs["units"] = UNITS
-            for name, values in (extra or {}).items():
-                file.create_dataset(name, data=np.asarray(values, dtype="<f8"))
+        with h5py.File(temporary, "w", userblock_size=block, libver=("v108", "v110")) as file:
+            file.attrs["volume"], file.attrs["meta"], file.attrs["units"] = json.dumps(head["volume"]), json.dumps(head["meta"]), UNITS
             for name, columns in parts.items():
-                data = file.create_dataset(name, shape=(len(table), 6) if isinstance(columns, slice) else (len(table),), dtype="<f8")
+                data = file.create_dataset(name, shape=(len(table), *_SHAPES[name]), dtype="<f8")
                 for start in range(0, len(table), ROWS):
                     data[start : start + ROWS] = table[start : start + ROWS, columns]
+                datasets[name] = (data.id.get_offset() or 0, list(data.shape))
+            for name, values in (extra or {}).items():
+                data = file.create_dataset(name, data=np.asarray(values, dtype="<f8"))
+                datasets[name] = (data.id.get_offset() or 0, list(data.shape))
         with temporary.open("r+b") as stream:
-            stream.seek(BLOCK)
+            stream.seek(LINE)
+            stream.write(json.dumps({"datasets": datasets, **head}).encode() + b"\n")
+            stream.seek(LINE)
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            block = _first_block(digest, stream.tell() - BLOCK)
             stream.seek(0)
-            stream.write(block)
+            stream.write(_first_line(digest))
 
 
 def read_hdf5(path: str | Path) -> tuple[dict[str, Array], dict[str, Any], dict[str, Any]]:
@@ -89,75 +103,65 @@ def read_hdf5(path: str | Path) -> tuple[dict[str, Array], dict[str, Any], dict[
     StoreError
         If the file is missing, truncated, altered, of a newer version, or not ours; one line says which.
     """
-    import h5py
-
     path = Path(path)
     if not path.is_file():
         raise StoreError(f"no gradients at {path}")
     _check_bytes(path)
-    with rebuilding(path), h5py.File(path, "r") as file:
-        arrays = {name: _numbers(file, name, width) for name, width in _WIDTHS.items() if name in file or name != "weights"}
-        volume, meta = json.loads(str(file.attrs["volume"])), json.loads(str(file.attrs["meta"]))
-        lengths = {len(values) for values in arrays.values()}
-        arrays |= {name: _numbers(file, name, width) for name, width in _COPY_WIDTHS.items() if name in file}
-        _check_copies(path, arrays)
-        if len(lengths) != 1 or not isinstance(volume, dict) or not isinstance(meta, dict):
-            raise StoreError(f"{path} is damaged: its datasets have {sorted(lengths)} rows, or its description is no mapping")
-        for name, values in arrays.items():
-            if not np.isfinite(values).all():
-                raise StoreError(f"{path} is damaged: {name} holds values that are not finite")
+    with rebuilding(path):
+        with path.open("rb") as stream:
+            stream.seek(LINE)
+            head = json.loads(stream.read(MAX_HEADER).partition(b"\n")[0])
+        datasets, volume, meta = (head[name] for name in ("datasets", "volume", "meta"))
+        if not (isinstance(datasets, dict) and isinstance(volume, dict) and isinstance(meta, dict)):
+            raise StoreError(f"{path} is damaged: its description is no mapping")
+        known = {*_SHAPES, *COPIES}
+        arrays = {name: _numbers(path, name, *place) for name, place in datasets.items() if name in known}
+        _check_shapes(path, arrays)
     return arrays, volume, meta
 
 
-def _check_copies(path: Path, arrays: dict[str, Array]) -> None:
-    rows, coefficients, weights = (arrays.get(name) for name in COPIES)
-    if rows is None and coefficients is None and weights is None:
+def _check_shapes(path: Path, arrays: dict[str, Array]) -> None:
+    rows = len(arrays["points"])
+    for name, shape in _SHAPES.items():
+        if (name in arrays or name != "weights") and arrays[name].shape != (rows, *shape):
+            raise StoreError(f"{path} is damaged: {name} has shape {arrays[name].shape}, expected {(rows, *shape)}")
+    copies, coefficients, weights = (arrays.get(name) for name in COPIES)
+    if copies is None and coefficients is None and weights is None:
         return
-    if (
-        rows is None
-        or coefficients is None
-        or rows.shape[1] != 6 * len(coefficients)
-        or (weights is not None and len(weights) != len(rows))
-    ):
+    fitting = copies is not None and coefficients is not None and copies.ndim == 2 and copies.shape[1:] == (6 * coefficients.size,)
+    if not fitting or (weights is not None and weights.shape != copies.shape[:1]):
         raise StoreError(f"{path} is damaged: the copies of its stars are incomplete")
 
 
-def _first_block(digest: str, length: int) -> bytes:
-    return f"{FORMAT} {VERSION} sha256={digest} bytes={length}\n".encode().ljust(BLOCK, b"\0")
+def _first_line(digest: str) -> bytes:
+    return f"{FORMAT} {VERSION} sha256={digest}".encode().ljust(LINE - 1) + b"\n"
 
 
 def _check_bytes(path: Path) -> None:
-    """Compare the line at the start of the file with the rest of it."""
+    """Compare the first line with the rest of the file."""
     try:
         with path.open("rb") as stream:
-            block = stream.read(BLOCK)
-            words = block.rstrip(b"\0").decode("ascii", "replace").split()
-            if len(words) != 4 or words[0] != FORMAT or not words[1].isdecimal():
+            line = stream.read(LINE)
+            words = line.decode("ascii", "replace").split()
+            if len(words) != 3 or words[0] != FORMAT or not words[1].isdecimal():
                 raise StoreError(f"{path} is not a gradient file of this package, or its first line is damaged")
             if int(words[1][:9]) > VERSION:
                 raise StoreError(f"{path} has format version {words[1][:9]}, newer than the {VERSION} this package can read; upgrade it")
-            size = path.stat().st_size - BLOCK
-            if words[3] != f"bytes={size}":
-                raise StoreError(f"{path} is truncated or has grown: {size} bytes after its first line, which states {words[3][:30]}")
-            if block != _first_block(hashlib.file_digest(stream, "sha256").hexdigest(), size):
-                raise StoreError(f"{path} is damaged: its content does not match its SHA-256 digest; make it again")
+            if line != _first_line(hashlib.file_digest(stream, "sha256").hexdigest()):
+                raise StoreError(f"{path} is damaged or truncated: its content does not match its SHA-256 digest; make it again")
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from None
 
 
-def _numbers(file: Any, name: str, width: int) -> Array:
-    """One dataset, if it is what `write_hdf5` makes: real numbers, of the right shape, that lie in this file."""
-    import h5py
-
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise StoreError(f"{file.filename} is refused: {name} is a link to elsewhere")
-    dataset: Any = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind != "f" or dataset.shape is None:
-        raise StoreError(f"{file.filename} is refused: {name} is not a dataset of real numbers")
-    if dataset.is_virtual or dataset.external or dataset.id.get_create_plist().get_nfilters():
-        raise StoreError(f"{file.filename} is refused: {name} is not stored plainly in the file itself")
-    if dataset.ndim != (2 if width else 1) or (width > 0 and dataset.shape[1] != width):
-        raise StoreError(f"{file.filename} is damaged: {name} has shape {dataset.shape}")
-    if dataset.id.get_storage_size() < dataset.size * dataset.dtype.itemsize:
-        raise StoreError(f"{file.filename} is refused: {name} claims {dataset.size} numbers and stores fewer")
-    return np.asarray(dataset[()], dtype=np.float64)
+def _numbers(path: Path, name: str, offset: Any, shape: Any) -> Array:
+    """One dataset, from its place in the file."""
+    plain = isinstance(shape, list) and 1 <= len(shape) <= 2 and all(type(size) is int and 1 <= size < 2**40 for size in shape)
+    if not plain or type(offset) is not int or not LINE <= offset < 2**60:
+        raise StoreError(f"{path} is damaged: {name} of shape {str(shape)[:30]} at {str(offset)[:20]}")
+    count = math.prod(shape)
+    if offset + 8 * count > path.stat().st_size:
+        raise StoreError(f"{path} is damaged: it claims {count} numbers of {name} and holds fewer")
+    values = np.fromfile(path, dtype="<f8", count=count, offset=offset).astype(np.float64, copy=False).reshape(shape)
+    if not np.isfinite(values).all():
+        raise StoreError(f"{path} is damaged: {name} holds values that are not finite")
+    return values
