@@ -5,7 +5,7 @@
 The potential is an analytic barred Milky Way (Miyamoto-Nagai disc, NFW halo, Long-Murali bar with Omega = 39 km/s/kpc) standing in for a
 learned one; with --network a 4 x 512 tanh network of random weights is added to it at one per cent, for the cost of a network; with
 --model a fitted one from a file. Times are CPU seconds of this process on one core (set OMP_NUM_THREADS=1), and wall-clock beside them.
-The agama and C rows appear where these packages are installed.
+The agama and C rows appear where these packages are installed. The last lines set the numbers beside what they should be.
 """
 
 from __future__ import annotations
@@ -157,6 +157,54 @@ def hosts(results: list[dict[str, Any]], potential: GlobalPotential, gyr: float)
         report(results, f"galpy dop853 in Python, inertial, {N_HOST} orbits", cpu_s=total, difference_kpc=apart)
 
 
+def on_the_sky(results: list[dict[str, Any]], potential: GlobalPotential, gyr: float) -> None:
+    """One SkyCoord through galpy and through gala, compared on the sky."""
+    if not (find_spec("gala") and find_spec("galpy")):
+        return
+    import gala.dynamics as gd
+    from astropy.coordinates import ICRS, CartesianDifferential, CartesianRepresentation, Galactocentric, SkyCoord
+    from galpy.orbit import Orbit
+
+    from deeppot_galactic.interop.gala import hamiltonian, to_gala
+    from deeppot_galactic.interop.galpy import to_galpy
+
+    frame = Galactocentric(galcen_distance=8.122 * u.kpc, z_sun=0 * u.pc, galcen_v_sun=[12.0, 243.0, 7.0] * KMS)
+    velocity = CartesianDifferential([40, 180, 15] * KMS)
+    star = SkyCoord(frame.realize_frame(CartesianRepresentation([-5.0, 1.5, 0.2] * u.kpc, differentials=velocity)))
+    times = np.linspace(0, gyr, 11) * u.Gyr
+    orbit = Orbit(star.transform_to("icrs"), ro=8.122, vo=231.0, zo=0.0, solarmotion=[-12.0, 12.0, 7.0])
+    orbit.integrate(times, to_galpy(potential, backend="compiled", ro=8.122, vo=231.0, inertial=True), method="dop853")
+    start = gd.PhaseSpacePosition(star.cartesian.without_differentials(), star.velocity)
+    there = hamiltonian(to_gala(potential, backend="compiled", inertial=True)).integrate_orbit(start, t=times)
+    sky = there.to_coord_frame(ICRS(), galactocentric_frame=frame)
+    apart = SkyCoord(orbit.ra(times) * u.deg, orbit.dec(times) * u.deg).separation(SkyCoord(sky.ra, sky.dec))
+    distance = float(np.abs(orbit.dist(times) - sky.distance.to_value(u.kpc)).max())
+    report(results, "one SkyCoord in galpy and in gala", apart_deg=float(apart.deg.max()), distance_kpc=distance)
+
+
+def verdicts(results: list[dict[str, Any]], n: int, gyr: float) -> None:
+    """The numbers beside what they should be; times are scaled to 1000 orbits over 1 Gyr, too long from few orbits."""
+    rows = {row["name"].split(",")[0] + ("," + row["name"].split(",")[1] if row["name"].startswith("ours") else ""): row for row in results}
+    scale = 1000 / n / gyr
+    ours, agama, c = rows["ours, compiled"], rows.get("agama CylSpline"), rows.get("galpy C expansion")
+    apart = [row["difference_kpc"] for row in results if "difference_kpc" in row]
+    checks: list[tuple[str, float | None, float]] = [
+        ("spline force error, median", rows["spline"]["median"], 1e-3),
+        ("galpy C force error, median", c and c["force median"], 1e-2),
+        ("agama force error, median", agama and agama["force median"], 1e-2),
+        ("ours, 1000 orbits over 1 Gyr [CPU s]", ours["cpu_s"] * scale, 20.0),
+        ("agama, 1000 orbits over 1 Gyr [CPU s]", agama and agama["cpu_s"] * scale, 10.0),
+        ("Jacobi energy, median change", ours["E_J median"], 1e-6),
+        ("Jacobi energy, largest change", ours["E_J max"], 1e-4),
+        ("same orbit in every package [kpc]", max(apart) if apart else None, 1e-3),
+    ]
+    for name, value, limit in checks:
+        if value is None:
+            print(f"  {name:<44s} not measured here, should be below {limit:g}")
+        else:
+            print(f"  {name:<44s} {value:<10.3g} {'below' if value < limit else 'NOT below'} {limit:g}")
+
+
 def c_backends(results: list[dict[str, Any]], potential: GlobalPotential, n: int, gyr: float) -> None:
     """galpy in C and agama."""
     w = stars(potential, n)
@@ -186,7 +234,37 @@ def c_backends(results: list[dict[str, Any]], potential: GlobalPotential, n: int
         with Clock() as clock:
             agama.orbit(potential=host.agama, ic=w, time=end, trajsize=51, Omega=host.omega_z, separateTime=False, verbose=False)
         errors = {"force median": host.report.median, "force 95 %": host.report.p95, "build_s": host.report.seconds}
+        exact_in_agama(results, potential, gyr)
         report(results, f"agama CylSpline, {n} orbits x {gyr} Gyr", cpu_s=clock.cpu, wall_s=clock.wall, **errors)
+
+
+def exact_in_agama(results: list[dict[str, Any]], potential: GlobalPotential, gyr: float) -> None:
+    """The same orbits by agama's integrator with our forces, in both frames."""
+    import agama
+
+    from deeppot_galactic.interop.agama import to_agama
+
+    w = stars(potential, 40, r_max=9.0)[20 : 20 + N_HOST]
+    end = (gyr * u.Gyr).to_value(u.kpc / KMS)
+    mine = integrate_orbits(potential, w[:, :3] * u.kpc, w[:, 3:] * KMS, [0, gyr] * u.Gyr, step=0.5 * u.Myr)
+    w = np.hstack([w[:, :3] - potential.x0, w[:, 3:] - potential.v0])
+    for inertial, expected in ((False, mine.pos), (True, mine.inertial()[0])):
+        host = to_agama(potential, backend="exact", inertial=inertial)
+        with Clock() as clock:
+            orbits = agama.orbit(
+                potential=host.agama,
+                ic=w,
+                time=end,
+                trajsize=2,
+                Omega=0.0 if inertial else host.omega_z,
+                separateTime=False,
+                accuracy=1e-10,
+                verbose=False,
+            )
+        last = np.array([orbit[1][-1][:3] for orbit in orbits])
+        apart = float(np.abs(last - expected[-1].to_value(u.kpc)).max())
+        frame = "inertial" if inertial else "bar frame"
+        report(results, f"agama calling back, {frame}, {N_HOST} orbits", cpu_s=clock.cpu, difference_kpc=apart)
 
 
 def main() -> None:
@@ -213,6 +291,8 @@ def main() -> None:
     own_backends(results, {"exact": exact, "compiled": compiled}, options.orbits, options.gyr)
     c_backends(results, compiled, options.orbits, options.gyr)
     hosts(results, compiled, options.gyr)
+    on_the_sky(results, compiled, options.gyr)
+    verdicts(results, options.orbits, options.gyr)
     if options.out:
         machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
         options.out.write_text(json.dumps({**machine, "results": results}, indent=1))

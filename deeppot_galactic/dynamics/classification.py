@@ -30,6 +30,8 @@ LIMIT = 1000
 DURATION = 3.0 * u.Gyr
 SAMPLES = 512
 """Outputs of each orbit: one in 6 Myr, four or more in the shortest radial period of a galaxy's disc."""
+DRIFT = 5e-3
+"""Relative change of the Jacobi energy that is let pass: it shifts a frequency by less than the 1 / duration to which it is known."""
 
 
 def classify_stars(
@@ -92,7 +94,7 @@ def classify_stars(
     with warnings.catch_warnings():
         # the table says which ones
         warnings.simplefilter("ignore", ExtrapolationWarning)
-        orbits = integrate_orbits(potential, x[index] * LENGTH, v[index] * VELOCITY, times, progress=progress)
+        orbits = integrate_orbits(potential, x[index] * LENGTH, v[index] * VELOCITY, times, tolerance=DRIFT, progress=progress)
     if not np.any(orbits.omega.value):
         raise DeepPotError("the potential has no pattern speed: no star is in resonance with it")
     frequencies: Any = orbital_frequencies(orbits)
