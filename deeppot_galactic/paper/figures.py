@@ -62,7 +62,7 @@ def paper_figures(folder: Path, rows: Sequence[dict[str, Any]], snapshots: Seque
             for name, title, caption, make in FIGURES:
                 figure = make(discs) if discs else None
                 if figure is not None:
-                    panels.append(_panel(out, f"{name}_{preset}", f"{title}, preset {preset}", caption, figure))
+                    panels.append(_panel(out, f"{name}_{preset}", f"{title} (preset {preset})", caption, figure))
         if done:
             caption = "Relative error of Ω by volume; dots: the snapshots here, crosses: the three epochs of the paper."
             panels.append(_panel(out, "pattern_speeds", "Pattern speeds beside the paper's", caption, omega_errors(done)))

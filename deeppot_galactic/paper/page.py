@@ -57,7 +57,8 @@ def write_page(folder: Path, rows: Sequence[dict[str, Any]], snapshots: Sequence
             text.append(f"## {title}\n\n{caption}\n\n{tables.markdown((head, body))}\n")
             parts.append(html.section(title.split()[0].lower(), title, caption, html.table(body, head=head)))
     if panels:
-        parts.append(html.section("figures", "Figures", "Counterparts of the paper's figures.", html.figures(panels)))
+        pairs = "".join(html.figures(panels[k : k + 2]) for k in range(0, len(panels), 2))
+        parts.append(html.section("figures", "Figures", "Counterparts of the paper's figures.", pairs))
         text.append("## Figures\n\n" + "\n\n".join(f"![{p.title}](figures/{p.path.name})\n\n{p.title}. {p.caption}" for p in panels) + "\n")
     links = [f'<li><a href="{escape(row["folder"])}/report.html">{escape(row["folder"])}</a></li>' for row in rows if "failed" not in row]
     parts.append(html.section("runs", "Runs", "Each run has its own report.", f"<ul>{''.join(links)}</ul>"))
