@@ -191,9 +191,9 @@ def paper(
     as_json: Json = False,
 ) -> None:
     """Repeat the experiment of the paper on snapshots with a truth: tables 3 and 4, and the figures."""
-    from .console import bars, error_console, output_console, plain_table
+    from .console import bars, error_console
     from .paper import reproduce
-    from .paper.tables import balls, discs
+    from .paper.tables import balls, discs, markdown
 
     def split(text: str) -> list[str]:
         return [name.strip() for name in text.split(",") if name.strip()]
@@ -217,11 +217,10 @@ def paper(
     if as_json:
         _print_json({"folder": str(done.folder), "page": str(done.page), "rows": done.rows})
         return
-    console = output_console()
-    for title, table in (("Whole discs: Omega [km/s/kpc]", discs(done.rows)), ("Balls: Omega [km/s/kpc]", balls(done.rows))):
+    for title, table in (("Whole discs", discs(done.rows)), ("Balls", balls(done.rows))):
         if table[1]:
-            console.print(plain_table(title, *table))
-    console.print(f"Tables and figures: {done.page}")
+            typer.echo(f"{title}: Omega [km/s/kpc]\n\n{markdown(table)}\n")
+    typer.echo(f"Tables and figures: {done.page}")
 
 
 @app.callback(invoke_without_command=True)

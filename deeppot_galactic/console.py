@@ -167,16 +167,6 @@ def _sky_rows(table: Table, catalogue: dict[str, Any]) -> None:
         table.add_row("repeated source_id", "", f"{catalogue['duplicates']:,}")
 
 
-def plain_table(title: str, head: list[str], rows: list[list[str]]) -> Table:
-    """A table of text."""
-    table = Table(title=title, title_justify="left")
-    for name in head:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _compared(value: float | None, error: float | None, truth: dict[str, Any]) -> tuple[str, str, str]:
     found = _number(value) + ("" if error is None else f" ± {_number(error)}")
     true = truth.get("omega")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import deeppot_galactic as dg
+from deeppot_galactic import cli
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
 from deeppot_galactic.mocks import ErgodicBar
 from deeppot_galactic.paper import reproduce, tables, volume_table, volumes
@@ -59,7 +60,7 @@ def test_tables_stand_beside_the_papers() -> None:
     assert "failed: 120 stars" in body[0] and body[0][-1] == "+14, +16, +21 %"
     head, body = tables.fields([ROW, failed])
     assert body[0] == ["disc", "a", "fast", "5 % (12 %)", "–", "40 %", "3.0×", "1.5"]
-    assert tables.markdown((["a", "b"], [["1|2", "3"]])) == "| a | b |\n| --- | --- |\n| 1\\|2 | 3 |"
+    assert tables.markdown((["a", "b"], [["1|2", "3"]])) == "| a    | b   |\n| ---- | --- |\n| 1\\|2 | 3   |"
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +96,9 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(snapshot: Pat
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
-def test_an_experiment_goes_on_where_it_was_stopped(snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_experiment_goes_on_where_it_was_stopped(
+    snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from deeppot_galactic.paper import experiment
 
     def tiny(*arguments, **options):
@@ -115,6 +118,10 @@ def test_an_experiment_goes_on_where_it_was_stopped(snapshot: Path, tmp_path: Pa
     assert "−15, +17, +28 %" in page and "report.html" in page and "<script" not in page
     assert (out / "paper.md").read_text(encoding="utf-8").count("![") == len(list((out / "figures").glob("*.png"))) >= 5
     finished = (out / done.rows[0]["folder"] / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr("sys.argv", f"deeppot paper --snapshots {snapshot} --presets quick --volumes disc --out {out} --resume".split())
+    cli.main()
+    printed = capsys.readouterr().out
+    assert "| bar      | quick  |" in printed and printed.strip().endswith("paper.html")
     again = reproduce([snapshot], out, resume=True, **options)
     assert (out / done.rows[0]["folder"] / "model.safetensors").stat().st_mtime_ns == finished
     assert again.rows == done.rows and len(said) == 4

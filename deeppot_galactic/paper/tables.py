@@ -75,7 +75,8 @@ def fields(rows: Sequence[Row]) -> Table:
 
 
 def markdown(table: Table) -> str:
-    """A table in Markdown."""
-    head, body = table
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    """A table in Markdown, its columns aligned."""
+    head, *body = [[cell.replace("|", "\\|") for cell in line] for line in (table[0], *table[1])]
+    widths = [max(3, *(len(line[k]) for line in (head, *body))) for k in range(len(head))]
+    lines = [head, ["-" * width for width in widths], *body]
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines)
