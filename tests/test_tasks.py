@@ -85,6 +85,17 @@ def test_a_worker_that_is_really_killed(tmp_path: Path) -> None:
     assert os.getpid() not in {process for _, process in results}
 
 
+def test_executors_of_a_configuration_replace_their_workers(tmp_path: Path) -> None:
+    from deeppot_galactic.distribution.executors import open_executor
+
+    marker = str(tmp_path / "killed")
+    with open_executor("processes", 2) as executor:
+        assert executor is not None
+        results = list(executor.map(partial(killed_once, marker), range(3)))
+    assert Path(marker).exists()
+    assert [value for value, _ in results] == [float(np.random.default_rng(number).normal()) for number in range(3)]
+
+
 def test_an_ensemble_on_a_dask_cluster_is_the_one_of_this_process(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     import warnings

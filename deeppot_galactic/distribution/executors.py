@@ -9,14 +9,16 @@ a.b:C       class C of module a.b, any subclass of `concurrent.futures.Executor`
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 
 import torch
 
 from ..errors import ConfigError
+from ..tasks import RetryingExecutor
 
 
 def executor_class(name: str) -> type[Executor] | None:
@@ -42,14 +44,13 @@ def executor_class(name: str) -> type[Executor] | None:
 
 @contextmanager
 def open_executor(name: str, workers: int) -> Iterator[Executor | None]:
-    """An executor with ``workers`` workers while the block lasts; None for "serial"."""
+    """An executor with ``workers`` workers while the block lasts, which replaces workers that die; None for "serial"."""
     kind = executor_class(name)
     if kind is None:
         yield None
         return
+    make: Callable[[], Executor] = partial(kind, max_workers=workers)
     if kind is ProcessPoolExecutor:
-        pool: Executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
-    else:
-        pool = kind(max_workers=workers)  # pyright: ignore[reportCallIssue]
-    with pool:
+        make = partial(ProcessPoolExecutor, workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    with RetryingExecutor(make) as pool:
         yield pool
