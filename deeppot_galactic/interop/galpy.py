@@ -20,10 +20,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from galpy.potential import Potential
+from galpy.potential import NonInertialFrameForce, Potential
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ..errors import ExportError
 from ..potential.blended import GlobalPotential
 from .compiled import with_backend
 
@@ -184,3 +185,32 @@ def to_galpy(potential: GlobalPotential, *, ro: Any = 8.0, vo: Any = 220.0, back
 
         return to_galpy_expansion(potential, ro=ro, vo=vo, inertial=inertial)
     return LearnedPotential(with_backend(potential, backend), inertial=inertial, ro=ro, vo=vo)
+
+
+def bar_frame(potential: LearnedPotential) -> Any:
+    """The static potential with the centrifugal and Coriolis forces of the bar's frame, for orbits in that frame.
+
+    Initial velocities are relative to the turning axes, v - Omega x x: on its own the static potential is a bar that stands still.
+
+    Parameters
+    ----------
+    potential : LearnedPotential
+        From `to_galpy` without ``inertial``; Omega must be along z.
+
+    Returns
+    -------
+    galpy.potential.CompositePotential
+        For ``Orbit.integrate`` with ``method="dop853"``.
+
+    Raises
+    ------
+    ExportError
+        If the potential turns already, or about a tilted axis.
+    """
+    omega = potential.potential.omega
+    if potential.inertial:
+        raise ExportError("this potential turns in the inertial frame: export it without inertial=True for the bar's frame")
+    if np.hypot(*omega[:2]) > 1e-6 * abs(omega[2]):
+        raise ExportError(f"the bar's frame in galpy turns about the z axis only, Omega = {omega}")
+    total: Any = potential + NonInertialFrameForce(Omega=potential.omega, ro=potential._ro, vo=potential._vo)
+    return total

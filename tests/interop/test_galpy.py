@@ -122,6 +122,32 @@ def test_orbits_agree_with_ours_in_the_inertial_and_the_bar_frame(galaxy):
     assert np.abs(bar - ours.pos[:, 0].to_value(u.kpc)).max() < 1e-3
 
 
+def test_galpys_own_orbit_in_the_bar_frame(galaxy):
+    from deeppot_galactic.interop.galpy import bar_frame
+
+    w = disc_stars(galaxy, 1, r_max=9)
+    times = np.linspace(0, 150, 4) * u.Myr
+    ours = integrate_orbits(galaxy, w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s, times, step=0.5 * u.Myr)
+    static = to_galpy(galaxy, backend="compiled", ro=RO, vo=VO)
+    x, v = w[0, :3] * [-1, 1, 1], (w[0, 3:] - np.cross(galaxy.omega, w[0, :3])) * [-1, 1, 1]
+    radius = np.hypot(*x[:2])
+    speeds = x[:2] @ v[:2] / radius / VO, (x[0] * v[1] - x[1] * v[0]) / radius / VO
+    start = [radius / RO, *speeds, x[2] / RO, v[2] / VO, np.arctan2(x[1], x[0])]
+    orbit = Orbit(start, ro=RO, vo=VO)
+    orbit.integrate(times, bar_frame(static), method="dop853", rtol=1e-9, atol=1e-9)
+    got = np.stack([-orbit.x(times), orbit.y(times), orbit.z(times)], axis=-1)
+    expected = ours.pos[:, 0].to_value(u.kpc)
+    assert np.abs(got - expected).max() < 1e-5
+    # without the forces of the frame it is another orbit
+    alone = Orbit(start, ro=RO, vo=VO)
+    alone.integrate(times, static, method="dop853")
+    assert np.abs(alone.z(times) - expected[:, 2]).max() + np.abs(alone.x(times) + expected[:, 0]).max() > 0.1
+    with pytest.raises(ExportError, match="turns in the inertial frame"):
+        bar_frame(to_galpy(galaxy, backend="compiled", inertial=True))
+    with pytest.raises(ExportError, match="about the z axis only"):
+        bar_frame(to_galpy(barred_galaxy(omega=(3.0, -2.0, 39.0))))
+
+
 def test_the_same_sky_coordinate_meets_the_same_bar(galaxy):
     # both hosts, both conventions: the decisive test of handedness
     gala_dynamics = pytest.importorskip("gala.dynamics")
