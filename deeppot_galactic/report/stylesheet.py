@@ -54,7 +54,8 @@ th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; wh
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 22rem), 1fr)); margin-top: 1rem; align-items: start; }
 .box { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: .9rem 1rem; min-width: 0; }
 .box h3 { margin-bottom: .45rem; }
-pre { margin: 0; overflow-x: auto; font: .84rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: .84rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 code { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; font-size: .9em; }
 dl { margin: 1rem 0 0; display: grid; gap: .2rem 1.2rem; grid-template-columns: 12rem 1fr; font-size: .95rem; }
 dt { font-weight: 600; } dd { margin: 0 0 .5rem; color: var(--soft); }

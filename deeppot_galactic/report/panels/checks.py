@@ -81,9 +81,7 @@ def scores(c: Context) -> Drawn:
     plots.gradient_map(ax, seen, joins=c.joins, cax=bar_axes)
     plots.face_on(ax).set_title("Radial gradient of ln f")
     caption = "Mean radial gradient of ln f at the stars."
-    caption += (
-        " Dashed: where shells were joined; a step there would be a seam." if c.joins else " One fit without joins: no ring should show."
-    )
+    caption += " Dashed: where shells were joined; a step there would be a seam." if c.joins else " This fit is one piece, without joins."
     yield "gradient_radial", "training", "Gradient of the distribution", caption, figure
 
 

@@ -112,9 +112,9 @@ def loss_against_omega(ax: Axes, profile: OmegaProfile, *, fit: float | None = N
         if value is not None:
             ax.axvline(value, color=colour, linewidth=1.2, linestyle=style, label=f"{label}: {value:.1f}")
     low, top = float(np.min(profile.free)), float(np.percentile(profile.held, 90))
-    ax.set(xlim=(profile.omega[0], profile.omega[-1]), ylim=(low - 0.05 * (top - low), low + 1.35 * (top - low)))
+    ax.set(xlim=(profile.omega[0], profile.omega[-1]), ylim=(low - 0.05 * (top - low), low + 1.5 * (top - low)))
     ax.set(xlabel=f"Ω [{SPEED_UNIT}]", ylabel="loss / least loss")
-    ax.legend(loc="upper center")
+    ax.legend(loc="upper center", ncols=2, framealpha=1.0, columnspacing=1.2)
     return ax
 
 
