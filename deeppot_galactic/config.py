@@ -11,7 +11,7 @@ One section for each stage; every key but ``catalogue.path`` has a default. Leng
     [gradients]      n (points with ln f and its gradient)
     [pattern_speed]  omega ("weak" to measure it, or a number to start from), free (what the fit may change)
     [potential]      method, preset, options (keywords of `fit_potential`)
-    [run]            seed, device, threads, quick (only a label)
+    [run]            seed, device, threads, precision, quick (only a label)
 
 The digest of a configuration covers everything that can change a number: all but ``run.threads``.
 """
@@ -148,11 +148,13 @@ class PotentialConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Seed, device and threads (0: torch's own choice); ``quick`` marks a run whose numbers are not meant to be good."""
+    """Seed, device and threads (0: torch's own choice); ``precision`` = "tf32" lets a CUDA device multiply matrices of the trainings with
+    rounded factors (ten bits, sums in single precision); ``quick`` marks a run whose numbers are not meant to be good."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")] = "cpu"
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
+    precision: Literal["single", "tf32"] | None = None
     quick: bool = False
 
 

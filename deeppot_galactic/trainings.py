@@ -36,9 +36,10 @@ def fit_run_distribution(
     from .distribution.executors import open_executor
     from .distribution.fit import fit_distribution
     from .training.distributed import local_device
+    from .training.precision import matmul_precision
 
     settings = config.distribution
-    with open_executor(settings.executor, settings.workers) as executor:
+    with open_executor(settings.executor, settings.workers) as executor, matmul_precision(config.run.precision):
         return fit_distribution(
             tracers,
             volume,
@@ -60,22 +61,24 @@ def fit_run_potential(
     """Fit Phi and the frame as the configuration of a run says; ``speed`` is the content of ``pattern_speed.json``."""
     from .potential.fit import fit_potential
     from .training.distributed import local_device
+    from .training.precision import matmul_precision
 
     settings, start = config.potential, config.pattern_speed
     omega = speed["value"] if start.omega == "weak" else start.omega
     if omega is None:
         warnings.warn(DeepPotWarning("the weak form gives no pattern speed; the fit starts from Omega = 0"), stacklevel=2)
-    return fit_potential(
-        points,
-        frame=make_frame(config, float(omega or 0.0)),
-        method=settings.method,
-        preset=settings.preset,
-        seed=config.run.seed,
-        device=local_device(config.run.device),
-        progress=progress,
-        checkpoint=checkpoint,
-        **settings.options,
-    )
+    with matmul_precision(config.run.precision):
+        return fit_potential(
+            points,
+            frame=make_frame(config, float(omega or 0.0)),
+            method=settings.method,
+            preset=settings.preset,
+            seed=config.run.seed,
+            device=local_device(config.run.device),
+            progress=progress,
+            checkpoint=checkpoint,
+            **settings.options,
+        )
 
 
 def distribution_checkpoint(folder: Path) -> Path:

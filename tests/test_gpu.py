@@ -68,3 +68,16 @@ def test_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deeppot_galactic", "demo", "--quick", "--device", "cuda", "--out", str(tmp_path / "out"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_scores_do_not_suffer_from_tf32() -> None:
+    """A training with rounded products ends as well as one without, by the validation loss."""
+    from deeppot_galactic.training.precision import matmul_precision
+
+    stars = Plummer().tracers(50_000)
+    best = []
+    for kind in ("single", "tf32"):
+        with matmul_precision(kind):
+            history = dg.fit_distribution(stars, VOLUME, preset="fast", steps=600, device="cuda").history
+        best.append(min(history.validation_loss))
+    assert best[1] == pytest.approx(best[0], abs=0.03)

@@ -10,6 +10,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 import deeppot_galactic as dg
 from deeppot_galactic.distribution import base
@@ -113,3 +114,48 @@ def test_the_pattern_speed_does_not_depend_on_pieces(monkeypatch: pytest.MonkeyP
     for name in ("constant", "rotation", "response"):
         mine, theirs = (getattr(form, name) for form in forms)
         assert worst(mine, theirs) < 1e-10, name
+
+
+class _TF32(TorchFunctionMode):
+    """Matrix products as a card does them in TF32: factors with ten bits of mantissa, sums in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = 0
+
+    @staticmethod
+    def rounded(x: torch.Tensor) -> torch.Tensor:
+        bits = x.contiguous().view(torch.int32)
+        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("matmul", "linear", "addmm", "mm", "bmm", "__matmul__"):
+            self.products += 1
+            args = tuple(self.rounded(a) if isinstance(a, torch.Tensor) and a.dtype == torch.float32 else a for a in args)
+        return func(*args, **(kwargs or {}))
+
+
+def test_scores_do_not_suffer_from_tf32(stars: dg.Tracers) -> None:
+    """Emulated: median and largest change of the scores of a trained network, relative to their median size."""
+    df: Any = dg.fit_distribution(stars, VOLUME, **TRAINING)
+    x = torch.tensor(stars.within(VOLUME).phase_space[:2000])
+    y = df.whitening.forward(x)[0].float()
+    with torch.no_grad():
+        exact = df.network.score_and_laplacian(y)[0]
+        with _TF32() as mode:
+            rounded = df.network.score_and_laplacian(y)[0]
+    assert mode.products >= 3
+    change = (rounded - exact).norm(dim=1) / exact.norm(dim=1).median()
+    assert 0 < float(change.median()) < 1e-3
+    assert float(change.max()) < 1e-2
+
+
+def test_tf32_is_asked_for_while_a_run_trains_and_not_after() -> None:
+    from deeppot_galactic.training.precision import matmul_precision
+
+    before = torch.get_float32_matmul_precision()
+    with matmul_precision("tf32"):
+        assert torch.get_float32_matmul_precision() == "high"
+    with matmul_precision("single"):
+        assert torch.get_float32_matmul_precision() == before
+    assert torch.get_float32_matmul_precision() == before

@@ -128,9 +128,11 @@ def _check_shapes(path: Path, arrays: dict[str, Array]) -> None:
     copies, coefficients, weights = (arrays.get(name) for name in COPIES)
     if copies is None and coefficients is None and weights is None:
         return
-    fitting = copies is not None and coefficients is not None and copies.ndim == 2 and copies.shape[1:] == (6 * coefficients.size,)
-    if not fitting or (weights is not None and weights.shape != copies.shape[:1]):
+    if copies is None or coefficients is None:
         raise StoreError(f"{path} is damaged: the copies of its stars are incomplete")
+    fitting = copies.ndim == 2 and copies.shape[1:] == (6 * coefficients.size,)
+    if not fitting or (weights is not None and weights.shape != copies.shape[:1]):
+        raise StoreError(f"{path} is damaged: the copies of its stars do not fit together")
 
 
 def _first_line(digest: str) -> bytes:
