@@ -127,6 +127,19 @@ def test_an_experiment_goes_on_where_it_was_stopped(
     assert again.rows == done.rows and len(said) == 4
 
 
+def test_the_papers_presets_fit_a_disc_in_its_shells(snapshot: Path) -> None:
+    from deeppot_galactic.paper.experiment import case_config
+    from deeppot_galactic.preparation import check_settings, make_volume
+
+    options = {"stars": None, "seed": 0, "device": "cpu", "threads": 0}
+    for preset, shells in (("fast", None), ("paper-small", [0, 2, 5, 10, 16]), ("paper", [0, 2, 5, 10, 16])):
+        for name, keys in volume_table(0.0).items():
+            config = case_config(snapshot, keys, preset, **options)
+            check_settings(config)
+            assert config.volume.shells == (shells if name == "disc" else None)
+            assert make_volume(config.volume).size == keys.get("r_out", keys.get("radius"))
+
+
 def test_volumes_are_quantities_of_the_configuration() -> None:
     centre = volumes(0.0)["2 kpc"].center * u.kpc
     assert np.linalg.norm(centre).to_value(u.kpc) == pytest.approx(8.0)

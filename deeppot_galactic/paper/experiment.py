@@ -21,7 +21,7 @@ from ..config import Config, make_config
 from ..errors import CatalogueError, ConfigError, FitError, StoreError, VolumeError
 from ..pipeline import run
 from ..store import write_json
-from .volumes import volume_table
+from .volumes import SHELLS, volume_table
 
 LOGGER = logging.getLogger("deeppot_galactic")
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -166,7 +166,7 @@ def _plan(snapshots: list[Path], presets: list[str], only: list[str], **options:
 
 
 def case_config(path: Path, volume: dict[str, Any], preset: str, *, stars: int | None, seed: int, device: str, threads: int) -> Config:
-    """The configuration of one run.
+    """The configuration of one run; presets of the paper fit a disc in the shells of its table 2.
 
     Parameters
     ----------
@@ -185,6 +185,8 @@ def case_config(path: Path, volume: dict[str, Any], preset: str, *, stars: int |
     -------
     Config
     """
+    if preset.startswith("paper") and volume["kind"] == "cylinder":
+        volume = {**volume, "shells": list(SHELLS)}
     catalogue: dict[str, Any] = {"path": str(path.resolve())} | ({} if stars is None else {"limit": stars})
     return make_config(
         {

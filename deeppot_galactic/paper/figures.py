@@ -18,7 +18,7 @@ from ..report import plots
 from ..report.figures import Panel
 from ..report.inputs import catalogue_stars, read_run_folder, stars_and_sample
 from .published import OMEGA_ERRORS
-from .volumes import DISC, volume_table
+from .volumes import DISC, SHELLS, volume_table
 
 SIDE = 3.6
 """Inches of one map."""
@@ -142,7 +142,7 @@ def _gradient(discs: list[Disc]) -> Figure | None:
         x: Any = disc.d.stars
         slope = (x[:, 0] * disc.score[:, 0] + x[:, 1] * disc.score[:, 1]) / np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
         edges = _edges(disc, 64)
-        plots.gradient_map(ax, dx.mean_map(x[:, 0], x[:, 1], slope, edges, edges, smooth=1.5, at_least=20), joins=(2, 5, 10))
+        plots.gradient_map(ax, dx.mean_map(x[:, 0], x[:, 1], slope, edges, edges, smooth=1.5, at_least=20), joins=SHELLS[1:-1])
         plots.face_on(ax).set_title(disc.name)
     return figure
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 DISC = "disc"
 RADII = (4.0, 2.0)
+SHELLS = (0.0, 2.0, 5.0, 10.0, 16.0)
+"""Radii between the shells in which the paper fits the distribution of a whole disc (P table 2) [kpc]."""
 DISTANCE, LAG = 8.0, np.radians(20.0)
 """Of the balls from the centre [kpc], and of their azimuth behind the bar [rad]."""
 
