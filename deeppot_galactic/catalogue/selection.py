@@ -96,7 +96,7 @@ class SelectionFunction(ABC):
     @staticmethod
     def from_healpix(
         table: ArrayLike, distances: u.Quantity, *, frame: Any = None, sky: str = "galactic", order: str = "ring"
-    ) -> SelectionFunction:
+    ) -> TableSelection:
         """S from a table over HEALPix pixels and distances from the Sun, interpolated linearly in both.
 
         Parameters
@@ -116,7 +116,7 @@ class SelectionFunction(ABC):
     @staticmethod
     def from_counts(
         selected: Tracers, parent: Tracers, *, distance_edges: u.Quantity, nside: int = 4, sky: str = "galactic"
-    ) -> SelectionFunction:
+    ) -> TableSelection:
         """An empirical completeness map: stars of ``parent`` that are also in ``selected``, by pixel and distance.
 
         (k + 1) / (n + 2) for k of n stars, the mean of the posterior for a uniform prior; S = 0 where the parent has none.
@@ -146,7 +146,7 @@ class SelectionFunction(ABC):
     @staticmethod
     def from_distance_limit(
         limits: u.Quantity, *, frame: Any = None, sky: str = "galactic", order: str = "ring", taper: float = 0.1
-    ) -> SelectionFunction:
+    ) -> DistanceLimit:
         """S = 1 out to a limiting distance per HEALPix pixel (interpolated), falling to 0 over its last fraction ``taper``."""
         return DistanceLimit(limits, frame, sky, order, taper)
 
