@@ -196,6 +196,8 @@ def to_agama(
     if backend not in ("compiled", "exact"):
         raise ExportError(f"unknown backend {backend!r}: expected 'compiled' or 'exact'")
     load_module()
+    if inertial:
+        rotation(potential.omega)  # refuses a tilted axis before anything is built
     if backend == "exact":
         from .agama_exact import to_agama_exact
 
