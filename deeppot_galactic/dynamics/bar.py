@@ -5,7 +5,8 @@ In annuli of radius R, with weights w_i,
     A_m(R) exp(i m phi_m(R)) = sum_i w_i exp(i m phi_i) / sum_i w_i,      m = 2:
 
 A_2 is the strength relative to A_0 = 1 and phi_2 the azimuth of the density maximum, modulo pi. The length of the bar R_bar is where
-A_2 has fallen to 70 % of its peak, outwards; its angle is the m = 2 phase of all stars within,
+A_2 has fallen to 70 % of its peak, outwards; of several peaks the innermost that falls so far, for rings near the outer Lindblad resonance
+can be stronger. Its angle is the m = 2 phase of all stars within,
 
     phi_bar = arctan2(sum w sin 2 phi, sum w cos 2 phi) / 2        (P 13).
 
@@ -52,7 +53,7 @@ class Bar:
     noise : array, shape (K,)
         Expected A_2 of an axisymmetric annulus.
     peak : float
-        Largest A_2 / A_0.
+        A_2 / A_0 at the peak of the bar.
     length, angle : Quantity
         R_bar and phi_bar; NaN if there is no bar.
     detected : bool
@@ -109,13 +110,39 @@ def bar_angle(pos: u.Quantity, *, r_max: u.Quantity, weights: ArrayLike | None =
     return u.Quantity(np.angle(amplitude[0]) / 2, u.rad)
 
 
-def bar_length(radius: Array, strength: Array, *, fraction: float = FRACTION) -> float:
-    """Radius beyond the peak where A_2 falls to ``fraction`` of it, interpolated; NaN if it does not fall that far."""
+def bar_peak(strength: Array, noise: Array, *, fraction: float = FRACTION) -> int:
+    """Index of the peak of A_2 that is the bar's, of strengths and their noise (K,), NaN where unknown.
+
+    A bar is the innermost structure: of all maxima that stand out of the noise, reach half of the highest, and are followed outwards by a
+    fall to ``fraction`` before anything higher, the first. Rings and spirals further out may be stronger. Without any, the highest.
+    """
+    known = np.nan_to_num(strength)
+    highest = int(np.argmax(known))
+    for i in np.flatnonzero((known >= 0.5 * known[highest]) & (known > SIGNIFICANCE * np.nan_to_num(noise, nan=np.inf))):
+        outwards = strength[i + 1 :]
+        fallen = np.flatnonzero(outwards < fraction * strength[i] - noise[i + 1 :])
+        if len(fallen) and not np.any(outwards[: fallen[0]] > strength[i]):
+            return int(i)
+    return highest
+
+
+def bar_length(radius: Array, strength: Array, *, fraction: float = FRACTION, peak: int | None = None) -> float:
+    """Radius beyond the peak where A_2 falls to ``fraction`` of it, interpolated; NaN if it does not fall that far.
+
+    Parameters
+    ----------
+    radius, strength : array, shape (K,)
+        Middle of the annuli [kpc] and A_2, NaN where unknown.
+    fraction : float
+        Of the peak.
+    peak : int, optional
+        Index of the peak, from `bar_peak`; the highest if left out.
+    """
     known = np.isfinite(strength)
-    radius, strength = radius[known], strength[known]
-    if not len(radius):
+    if not known.any():
         return float("nan")
-    peak = int(np.argmax(strength))
+    peak = int(np.sum(known[: int(np.nanargmax(strength)) if peak is None else peak]))
+    radius, strength = radius[known], strength[known]
     level = fraction * strength[peak]
     below = np.flatnonzero(strength[peak:] < level)
     if not len(below):
@@ -163,9 +190,9 @@ def measure_bar(
         raise DeepPotError(f"fewer than {MIN_STARS} stars in every annulus within {r_max}: the bar cannot be measured")
     middle, strength = 0.5 * (edges[1:] + edges[:-1]), np.where(enough, np.abs(amplitude), np.nan)
     noise = np.where(enough, 0.5 * np.sqrt(np.pi / np.maximum(np.nan_to_num(count), 1)), np.nan)
-    peak = int(np.nanargmax(strength))
+    peak = bar_peak(strength, noise)
     detected = bool(strength[peak] > SIGNIFICANCE * noise[peak])
-    length = bar_length(middle, strength) if detected else float("nan")
+    length = bar_length(middle, strength, peak=peak) if detected else float("nan")
     angle = float("nan")
     if detected:
         reach = length if np.isfinite(length) else edges[-1]

@@ -6,7 +6,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
-from deeppot_galactic.dynamics.bar import bar_angle, bar_length, fourier, measure_bar
+from deeppot_galactic.dynamics.bar import bar_angle, bar_length, bar_peak, fourier, measure_bar
 from deeppot_galactic.errors import DeepPotError
 
 
@@ -52,6 +52,23 @@ def test_weights_and_heights():
     assert measure_bar(both * u.kpc, z_max=2 * u.kpc).angle.value == pytest.approx(0.4, abs=0.02)
 
 
+def test_a_stronger_ring_outside_is_not_the_bar():
+    # the bar of before, and a ring at 6.5 kpc across it, stronger
+    x = catalogue(400_000, 0.3, strength=0.25)
+    radius = np.hypot(x[:, 0], x[:, 1])
+    rng = np.random.default_rng(2)
+    turned = np.arctan2(x[:, 1], x[:, 0]) - 0.3
+    ring = np.exp(-0.5 * ((radius - 6.5) / 0.4) ** 2)
+    kept = x[rng.random(len(x)) * 1.9 < 1 - 0.9 * ring * np.cos(2 * turned)]
+    bar = measure_bar(kept * u.kpc, r_max=8 * u.kpc)
+    assert abs(bar.R[np.nanargmax(bar.strength)] - 6.5 * u.kpc) < 0.3 * u.kpc and bar.peak < np.nanmax(bar.strength) - 0.05
+    assert bar.peak == pytest.approx(0.25, abs=0.04) and bar.length.to_value(u.kpc) == pytest.approx(2.845, abs=0.15)
+    assert bar.angle.to_value(u.rad) == pytest.approx(0.3, abs=0.02)
+    # annuli without a number are stepped over
+    assert bar_peak(np.array([np.nan, 0.3, np.nan, 0.1, 0.4, 0.1]), np.full(6, 0.01)) == 1
+    assert bar_length(np.arange(6.0), np.array([np.nan, 0.3, np.nan, 0.1, 0.4, 0.1]), peak=1) == pytest.approx(1 + 2 * 0.45)
+
+
 def test_seventy_percent_rule():
     radius = np.linspace(0.5, 8, 16)
     assert bar_length(radius, np.interp(radius, [0, 2, 6], [0, 1, 0])) == pytest.approx(3.2)
@@ -74,3 +91,11 @@ def test_development_data(shared_data):
     assert bar.length.to_value(u.kpc) == pytest.approx(float(data["R_bar"]), rel=0.15)
     strength = np.abs(fourier(x, np.array([0.0, 4.0]))[0][0])
     assert 0.05 < strength < 1
+
+
+def test_development_data_with_a_ring(shared_data):
+    # at 9.2 kpc, near the outer Lindblad resonance, A_2 is larger than in the bar
+    data = np.load(shared_data / "testparticle_bar.npz")
+    bar = measure_bar(data["pos"].astype(float) * u.kpc)
+    assert bar.length.to_value(u.kpc) == pytest.approx(float(data["R_bar"]), rel=0.05)
+    assert bar.angle.to_value(u.rad) == pytest.approx(float(data["bar_angle"]), abs=0.03)
