@@ -57,6 +57,9 @@ def assemble(reading: Reading, parts: list[Part]) -> Tracers:
     uncorrected = ledger.counts.pop("parallaxes without zero point", 0)
     if uncorrected:
         notes.append(f"{uncorrected:,} parallaxes have no zero point (colour or magnitude unknown) and are not corrected")
+    unknown = ledger.counts.pop("correlations unknown", 0)
+    if unknown:
+        notes.append(f"{unknown:,} stars have correlations that are missing; these are taken as zero")
     observations = _join_observations(parts)
     weights = [part.weights for part in parts if part.weights is not None]
     covariance = [part.covariance for part in parts if part.covariance is not None]

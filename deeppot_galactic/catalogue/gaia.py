@@ -70,6 +70,12 @@ class Reading:
             without = self.has("parallax") and not self.has("parallax_error") and not self.has("parallax_over_error")
             if settings.parallax_over_error_min is not None and without:
                 self.notes.append("no parallax errors: the cut on parallax_over_error is not applied")
+            absent = [role for role in CORRELATIONS if not self.has(role)]
+            if settings.keep_errors and self.has("ra", "pmra_error") and absent:
+                which = (
+                    "no correlations" if len(absent) == len(CORRELATIONS) else f"{len(absent)} correlations are missing ({absent[0]}, ...)"
+                )
+                self.notes.append(f"{which}: the errors of a star are taken as independent")
 
     def _frame(self) -> Galactocentric | None:
         stored = self.source.meta.get("frame")
@@ -192,6 +198,7 @@ def _sky(reading: Reading, keep: NDArray[np.bool_]) -> Part:
         found = np.stack([reading.values(role)[keep] for role in CORRELATIONS], axis=1).astype(np.float32)
         if not by_parallax:
             found[:, [k for k, role in enumerate(CORRELATIONS) if "parallax" in role]] = 0.0
+        ledger.count("correlations unknown", np.count_nonzero(~np.isfinite(found).all(axis=1)))
         correlations = np.where(np.isfinite(found), found, np.float32(0.0))
     return Part(rows, observations=Observations(values, errors[keep], correlations, columns.sky, by_parallax))
 

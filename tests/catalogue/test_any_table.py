@@ -12,7 +12,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 from astropy.table import MaskedColumn, Table
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deeppot_galactic.catalogue import Tracers
@@ -128,6 +128,39 @@ def test_phase_space_tables(choices: list[tuple[str, int]], seed: int) -> None:
 def _with(reference: np.ndarray, result: tuple[Table, np.ndarray, bool]) -> tuple[Table, np.ndarray, np.ndarray, bool]:
     table, dead, usable = result
     return table, reference, dead, usable
+
+
+QUALITY = ("parallax_error", "pmra_error", "radial_velocity_error", "ra_error", "ruwe", "ra_dec_corr", "parallax_pmra_corr")
+
+
+@given(st.lists(st.tuples(spoil, st.integers(0, len(QUALITY) - 1)), min_size=1, max_size=4), st.integers(0, 99))
+@example([("convert", 0)], 0)
+@example([("convert", 1)], 0)
+@example([("convert", 2)], 0)
+@example([("convert", 3)], 0)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_quality_columns(choices: list[tuple[str, int]], seed: int) -> None:
+    """Spoiled errors, correlations or ruwe may cost stars or their covariance, never change a coordinate or invent an error."""
+    table = gaia_table(N)
+    reference = Tracers.from_table(table)
+    damaged = spoiled(table, QUALITY, choices, seed)[0]
+    try:
+        tracers = Tracers.from_table(damaged)
+    except DeepPotError as error:
+        assert "\n" not in str(error) and 10 < len(str(error)) < 600
+        return
+    before = {tuple(row): k for k, row in enumerate(reference.phase_space)}
+    rows = [before[tuple(row)] for row in tracers.phase_space]
+    assert len(set(rows)) == len(rows) == tracers.meta["cuts"][-1]["left"]
+    touched = {QUALITY[k] for _, k in choices}
+    if tracers.covariance is not None and reference.covariance is not None and not touched & {"ra_dec_corr", "parallax_pmra_corr"}:
+        known = np.isfinite(tracers.covariance).all(axis=(1, 2))
+        # A missing error of the place on the sky counts as zero, which is far below every other error.
+        assert np.allclose(tracers.covariance[known], reference.covariance[rows][known], rtol=1e-6, atol=1e-6)
+    if tracers.covariance is not None and {"drop", "words", "bool"}.isdisjoint(what for what, _ in choices):
+        finite = np.isfinite(tracers.covariance).all(axis=(1, 2))
+        variances = np.diagonal(tracers.covariance[finite], axis1=1, axis2=2)
+        assert np.all(variances >= 0.0)
 
 
 NAMES = [*SKY, *PHASE, "distance", "source_id", "ruwe", "weights", "junk"]

@@ -117,6 +117,15 @@ def test_without_error_columns_there_is_no_covariance() -> None:
         _ = tracers.errors
 
 
+def test_missing_correlations_are_said() -> None:
+    table = gaia_table(10)
+    assert not any("correlations" in note for note in Tracers.from_table(table).meta["notes"])
+    table["ra_dec_corr"][:3] = np.nan
+    assert "3 stars have correlations that are missing; these are taken as zero" in Tracers.from_table(table).meta["notes"]
+    table.remove_column("ra_dec_corr")
+    assert any("1 correlations are missing (ra_dec_corr, ...)" in note for note in Tracers.from_table(table).meta["notes"])
+
+
 def test_columns_named_by_the_user() -> None:
     table = gaia_table(100)
     reference = Tracers.from_table(table).phase_space
