@@ -10,13 +10,17 @@ from scipy.optimize import brentq
 
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.dynamics.lagrange import effective, effective_potential, growth_rate, lagrange_points
-from deeppot_galactic.dynamics.orbits import integrate
+from deeppot_galactic.dynamics.orbits import integrate, integrate_orbits
 from deeppot_galactic.dynamics.resonances import circular_frequencies, frequency_table, resonance_table, resonances
+from deeppot_galactic.dynamics.rotation import rotation_curve
 from deeppot_galactic.errors import DeepPotError
 from deeppot_galactic.interop import compile_potential
 from deeppot_galactic.potential.analytic import MiyamotoNagai, Plummer
 from deeppot_galactic.potential.axisymmetric import AxisymmetricPotential
+from deeppot_galactic.potential.basis import LinearPotential, basis_for
 from deeppot_galactic.potential.blended import GlobalPotential
+from deeppot_galactic.potential.frame import RotatingFrame
+from deeppot_galactic.potential.model import PotentialModel
 
 SPEED = u.km / u.s / u.kpc
 
@@ -72,6 +76,23 @@ def test_a_fitted_bar_has_the_resonances_of_the_true_one():
     for point in lagrange_points(fitted, bar_angle=BAR_ANGLE):
         if point.name != "L3":
             assert point.radius == pytest.approx(expected_radius[point.name], rel=0.01)
+
+
+def test_a_fitted_model_is_taken_as_it_is():
+    volume = Cylinder(r_out=15 * u.kpc, half_height=2.5 * u.kpc)
+    basis = basis_for(volume)
+    inner = LinearPotential(MODEL, basis, np.zeros(basis.size))
+    model = PotentialModel(inner, volume, RotatingFrame(omega=OMEGA * SPEED), omega_error=np.array([np.nan, np.nan, 1.5]))
+    plain = model.global_potential
+    found, expected = resonances(model), resonances(plain, omega_error=1.5 * SPEED)
+    assert found == expected and found[0].error > 0
+    # the model's error belongs to its own pattern speed
+    assert np.isnan(resonances(model, omega=35.0 * SPEED)[0].error)
+    assert lagrange_points(model) == lagrange_points(plain)
+    assert np.array_equal(rotation_curve(model, [5.0] * u.kpc), rotation_curve(plain, [5.0] * u.kpc))
+    orbits = integrate_orbits(model, [[6.0, 0, 0]] * u.kpc, [[0, 200.0, 0]] * u.km / u.s, [0, 20] * u.Myr)
+    assert orbits.omega[2].value == OMEGA
+    assert compile_potential(model, nodes=(15, 15, 15)).report is not None
 
 
 def test_two_inner_lindblad_radii_of_a_slow_bar():
