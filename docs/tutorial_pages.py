@@ -20,7 +20,7 @@ def cells(script: str) -> list[tuple[str, str]]:
     for k, mark in enumerate(marks):
         content = script[mark.end() : marks[k + 1].start() if k + 1 < len(marks) else len(script)].strip("\n")
         if "[markdown]" in mark.group(1):
-            lines = [line.removeprefix("# ").removeprefix("#") for line in content.splitlines()]
+            lines = [line[2:] if line.startswith("# ") else "" for line in content.splitlines()]
             found.append(("markdown", "\n".join(lines)))
         elif content.strip():
             found.append(("code", content))
