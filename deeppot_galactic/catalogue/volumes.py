@@ -110,6 +110,11 @@ class Volume(ABC):
             One in the interior, zero at and outside the boundary.
         grad_g : array, shape (N, 3)
             Gradient [1/kpc].
+
+        Raises
+        ------
+        VolumeError
+            If ``taper`` lies outside (0, 1).
         """
         if not 0.0 < taper < 1.0:
             raise VolumeError(f"taper must lie between 0 and 1, found {taper}")
