@@ -167,9 +167,9 @@ class Volume(ABC):
         try:
             if kind == "cylinder":
                 shells = data.pop("shells", None)
-                return Cylinder(**{k: v * LENGTH for k, v in data.items()}, shells=None if shells is None else np.asarray(shells) * LENGTH)
+                return Cylinder(**{k: _stored(v) for k, v in data.items()}, shells=None if shells is None else np.asarray(shells) * LENGTH)
             if kind == "ball":
-                return Ball(np.asarray(data.pop("center")) * LENGTH, data.pop("radius") * LENGTH)
+                return Ball(np.asarray(data.pop("center")) * LENGTH, _stored(data.pop("radius")))
         except (KeyError, TypeError) as error:
             raise VolumeError(f"the stored {kind} is incomplete or has unknown numbers: {error}") from None
         raise VolumeError(f"unknown kind of volume {kind!r}: expected 'cylinder' or 'ball'")
@@ -182,6 +182,12 @@ class Volume(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
+
+
+def _stored(value: Any) -> u.Quantity:
+    if isinstance(value, str | bytes):
+        raise TypeError(f"{value!r} is text")  # astropy would take it for a unit
+    return value * LENGTH
 
 
 def _length(value: Any, name: str) -> float:
