@@ -32,6 +32,7 @@ from .moments import N_FIELDS, WeakEquations
 Array = NDArray[np.float64]
 
 MIN_EFFECTIVE_STARS = 40.0
+MIN_KNOWN = 0.9  # share of a combination of rates that must be signal
 _JITTER = 1e-4
 
 
@@ -118,9 +119,11 @@ def weak_quadratic(equations: WeakEquations, base_sums: Array, *, layout: Layout
     full.log_norm = -float(np.sum(np.log(np.diag(lower))) + np.sum(np.log(scale)))
     if equations.rotation_covariance is not None and equations.cross_covariance is not None:
         inverse = cho_solve((lower, True), np.eye(len(scale))) / np.outer(scale, scale)
-        absent = _correct(full, inverse, equations, turning)
+        absent, noise = _correct(full, inverse, equations, turning)
         widths[absent] = 0.0
-    return _marginalised(full, widths)
+    else:
+        noise = np.zeros((1, 1))
+    return _marginalised(full, widths, noise)
 
 
 def _columns(equations: WeakEquations, layout: Layout, evolution: Evolution, speed: float) -> tuple[Array, Array, Array]:
@@ -137,8 +140,11 @@ def _columns(equations: WeakEquations, layout: Layout, evolution: Evolution, spe
     return rates, widths, np.concatenate([everything, masks])
 
 
-def _correct(full: Quadratic, inverse: Array, equations: WeakEquations, masks: Array) -> NDArray[np.int64]:
-    """Take the noise of the turning columns out of the normal equations, in place; give the indices of those lost in noise."""
+def _correct(full: Quadratic, inverse: Array, equations: WeakEquations, masks: Array) -> tuple[NDArray[np.int64], Array]:
+    """Take the noise of the turning columns out of the normal equations, in place.
+
+    Returns the indices of the delta_k that are lost in noise, and the noise (1 + K, 1 + K) that was subtracted.
+    """
     rotation, cross = np.asarray(equations.rotation_covariance), np.asarray(equations.cross_covariance)
     noise = masks @ (inverse * rotation) @ masks.T
     drag = masks @ np.sum(inverse * cross, axis=1) - noise[:, 0] * equations.omega
@@ -151,17 +157,24 @@ def _correct(full: Quadratic, inverse: Array, equations: WeakEquations, masks: A
     full.hessian[:k, :k] -= noise
     full.slope[:k] -= drag
     full.noise, full.drag, full.noise_error = float(noise[0, 0]), float(drag[0]), errors[0]
-    return np.flatnonzero(np.diag(full.hessian)[1:k] < MIN_SIGNAL * np.array(errors[1:]))
+    return np.flatnonzero(np.diag(full.hessian)[1:k] < MIN_SIGNAL * np.array(errors[1:])), noise
 
 
-def _marginalised(full: Quadratic, widths: Array) -> Quadratic:
-    """Integrate the rates, unknowns 1 ... Q of ``full``, out over Gaussian priors of the given widths (zero: absent)."""
+def _marginalised(full: Quadratic, widths: Array, noise: Array) -> Quadratic:
+    """Integrate the rates, unknowns 1 ... Q of ``full``, out over Gaussian priors of the given widths (zero: absent).
+
+    Combinations of the rates that were mostly noise before its subtraction stay at zero: the right-hand side knows only noise of them.
+    """
     used = np.flatnonzero(widths > 0.0) + 1
     kept = np.r_[0, np.arange(len(widths) + 1, len(full.slope))]
     width = widths[used - 1]
     inner = full.hessian[np.ix_(used, used)] * np.outer(width, width)
     values, vectors = np.linalg.eigh(inner)
-    values = np.maximum(values, 0.0) + 1.0
+    subtracted = np.zeros_like(full.hessian)
+    subtracted[: len(noise), : len(noise)] = noise
+    lost = np.einsum("kq,kl,lq->q", vectors, subtracted[np.ix_(used, used)] * np.outer(width, width), vectors)
+    known = values > MIN_KNOWN * (values + lost)
+    values, vectors = values[known] + 1.0, vectors[:, known]
     inverse = (vectors / values) @ vectors.T
     mixed = full.hessian[np.ix_(kept, used)] * width
     pull = full.slope[used] * width
