@@ -13,16 +13,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TORCH_PIN := $(shell sed -n 's/^torch==//p' $(CONSTRAINTS))
 
-.PHONY: demo test test-oldest test-slow lint types contracts docs check hashes install clean
+.PHONY: demo test test-tutorials test-oldest test-slow lint types contracts docs check hashes install clean
 
 demo: $(STAMP)
 	$(BIN)/deeppot demo --out $(OUT) --resume
 
 # One BLAS thread, as in the processes that the kill tests start: the number of threads changes the last bits of sums, which they compare.
-test test-slow: export OMP_NUM_THREADS = 1
-test test-slow: export OPENBLAS_NUM_THREADS = 1
+test test-slow test-tutorials: export OMP_NUM_THREADS = 1
+test test-slow test-tutorials: export OPENBLAS_NUM_THREADS = 1
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -m "not slow and not tutorial and not gpu"
+
+test-tutorials: $(STAMP)
+	$(BIN)/python -m pytest -m tutorial
 
 # The oldest supported versions; torch of that age has no separate CPU build on every index, so that this downloads a few GB.
 test-oldest:
@@ -44,7 +47,7 @@ contracts: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
-check: test lint types contracts docs
+check: test test-tutorials lint types contracts docs
 
 install: $(STAMP)
 

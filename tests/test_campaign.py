@@ -17,7 +17,7 @@ from deeppot_galactic.campaign import carry_out, run_all, variations
 from deeppot_galactic.config import Config
 from deeppot_galactic.demo import demo_config
 from deeppot_galactic.errors import ConfigError
-from deeppot_galactic.preparation import load_catalogue, make_volume
+from deeppot_galactic.preparation import load_catalogue
 from deeppot_galactic.tasks import RetryingExecutor
 
 
@@ -53,9 +53,8 @@ def test_variations_are_combined_and_named() -> None:
 
 def test_bootstrap_samples_are_poisson_counts_of_the_stars() -> None:
     config = small()
-    volume = make_volume(config.volume)
-    whole = load_catalogue(config, volume)[0]
-    first, again, other = (load_catalogue(config.replace(catalogue={"bootstrap": k}), volume)[0] for k in (0, 0, 1))
+    whole = load_catalogue(config)[0]
+    first, again, other = (load_catalogue(config.replace(catalogue={"bootstrap": k}))[0] for k in (0, 0, 1))
     np.testing.assert_array_equal(first.phase_space, again.phase_space)
     assert first.phase_space.shape != other.phase_space.shape or not np.array_equal(first.weights, other.weights)
     assert {tuple(row) for row in first.phase_space} < {tuple(row) for row in whole.phase_space}

@@ -96,6 +96,7 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(snapshot: Pat
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.tutorial
 def test_an_experiment_goes_on_where_it_was_stopped(
     snapshot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -254,7 +254,8 @@ def refused_and_kept(done: subprocess.CompletedProcess[str], folder: Path, word:
     return list(state["stages"])
 
 
-@pytest.mark.parametrize("kilobytes", [pytest.param(100, marks=pytest.mark.slow), 400, pytest.param(1200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [100, 400, 1200])
 def test_a_disk_that_is_really_full(finished: RunResult, tmp_path: Path, kilobytes: int) -> None:
     """A small file system of its own: the run ends in one line, and goes on elsewhere from what it had."""
     folder = tmp_path / "disk" / "out"

@@ -29,6 +29,7 @@ def test_there_are_six() -> None:
     assert [path.name[:2] for path in TUTORIALS] == ["01", "02", "03", "04", "05", "06"]
 
 
+@pytest.mark.tutorial
 @pytest.mark.parametrize("script", TUTORIALS, ids=lambda path: path.stem)
 def test_it_runs_at_small_size(script: Path, tmp_path: Path) -> None:
     if script.name.startswith("05"):

@@ -3,7 +3,9 @@
 serial      one after the other, in this process
 threads     a `ThreadPoolExecutor`: torch works outside the interpreter's lock most of the time
 processes   a `ProcessPoolExecutor` of fresh processes with one torch thread each
-a.b:C       class C of module a.b, any subclass of `concurrent.futures.Executor`, made with ``max_workers``
+a.b:C       class C of module a.b, one of `MODULES`: a subclass of `concurrent.futures.Executor`, made with ``max_workers``
+
+A configuration must not name code to be run, so that the list of modules is fixed; from Python any executor can be passed.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ import torch
 from ..errors import ConfigError
 from ..tasks import RetryingExecutor
 
+MODULES = ("concurrent.futures", "mpi4py.futures", "loky")
+"""Modules whose executors a configuration may name."""
+
 
 def executor_class(name: str) -> type[Executor] | None:
     """The class behind a name; None for "serial".
@@ -33,6 +38,11 @@ def executor_class(name: str) -> type[Executor] | None:
     if name in known:
         return known[name]
     module, _, attribute = name.partition(":")
+    if module not in MODULES:
+        raise ConfigError(
+            f"executor {name!r} is not known; choose {', '.join(known)}, or a class of {', '.join(MODULES)} as module:Class "
+            "(any other executor can be passed to fit_distribution in Python)"
+        )
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:

@@ -69,7 +69,12 @@ def test_executors_by_name():
     assert executor_class("concurrent.futures:ThreadPoolExecutor") is ThreadPoolExecutor
     with open_executor("concurrent.futures:ThreadPoolExecutor", 1) as executor:
         assert executor.submit(lambda: 3).result() == 3
-    for name, message in (("no_such_module:Pool", "cannot be found"), ("os:nothing", "cannot be found"), ("pathlib:Path", "not a class")):
+    for name, message in (
+        ("concurrent.futures:Pool", "cannot be found"),
+        ("os:system", "is not known"),
+        ("no_such_module:Pool", "is not known"),
+        ("concurrent.futures:Future", "not a class"),
+    ):
         with pytest.raises(ConfigError, match=message):
             executor_class(name)
 

@@ -14,7 +14,7 @@ from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.distribution.stitching import StitchedDistribution, half_widths
-from deeppot_galactic.errors import FitError
+from deeppot_galactic.errors import FitError, StoreError
 
 from .conftest import disc_stars
 
@@ -138,7 +138,7 @@ def test_file(stitched, tmp_path):
     assert np.allclose(again._sample(500, 1), stitched._sample(500, 1), rtol=1e-4, atol=1e-3)
     again.members = again.members[:2]
     again.save(tmp_path / "broken.safetensors")
-    with pytest.raises(FitError, match="as many shells"):
+    with pytest.raises(StoreError, match="as many shells"):
         Distribution.load(tmp_path / "broken.safetensors")
 
 

@@ -75,8 +75,7 @@ def test_the_network_on_scores_alone_finds_omega(mock, points):
 
 def test_the_same_seed_gives_the_same_numbers_and_a_kill_changes_nothing(mock, few_points, tmp_path):
     options = {"frame": start(mock), "steps": 40, "width": 16, "depth": 2, "seed": 7}
-    one, two = (fit_potential(few_points, **options) for _ in range(2))
-    np.testing.assert_array_equal(one.inner.output, two.inner.output)
+    one = fit_potential(few_points, **options)
     checkpoint = tmp_path / "c.safetensors"
 
     class Stop(Exception):
@@ -95,9 +94,10 @@ def test_the_same_seed_gives_the_same_numbers_and_a_kill_changes_nothing(mock, f
 
 def test_omega_held_fixed_stays(few_points):
     frame = RotatingFrame(omega=30 * KMSKPC, free=())
-    for method in ("weak", "linear", "network"):
+    for method in ("linear", "network"):
         options = {"steps": 10, "width": 8, "depth": 2} if method == "network" else {}
         model = fit_potential(few_points, frame=frame, method=method, **options)
+        assert model.meta["weak_form"]["omega"] == pytest.approx(30.0, abs=1e-3)
         assert model.omega[2].value == pytest.approx(30.0, abs=1e-3)
         assert np.isnan(model.omega_error[2].value)
 

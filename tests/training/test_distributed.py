@@ -67,7 +67,7 @@ def result(tmp_path: Path, name: str, rank: int) -> dict:
     return json.loads((tmp_path / f"{name}.{rank}.json").read_text())
 
 
-@pytest.mark.parametrize("optimiser", ["radam", "adamw"])
+@pytest.mark.parametrize("optimiser", ["radam", pytest.param("adamw", marks=pytest.mark.slow)])
 def test_two_processes_follow_the_losses_of_one(tmp_path: Path, optimiser: str) -> None:
     for processes, name in ((1, "one"), (2, "two")):
         done = launch(tmp_path, processes, name, optimiser)
@@ -84,6 +84,7 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, optimiser: str) 
     assert other["told"] == []
 
 
+@pytest.mark.slow
 def test_a_group_that_dies_resumes_with_the_same_result(tmp_path: Path) -> None:
     assert launch(tmp_path, 2, "whole", "radam").returncode == 0
     assert launch(tmp_path, 2, "killed", "radam", kill_at=30).returncode != 0
