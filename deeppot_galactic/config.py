@@ -273,7 +273,10 @@ def make_config(values: dict[str, Any], *, source: str = "configuration") -> Con
         With one line for the first problem.
     """
     try:
-        return Config.model_validate_json(json.dumps(values, allow_nan=True))
+        config = Config.model_validate_json(json.dumps(values, allow_nan=True))
+        if _holds_none(config.to_dict()):  # in options, whose content is free
+            raise TypeError("None; leave the key out")
+        return config
     except ValidationError as error:
         problems = error.errors(include_url=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -282,6 +285,13 @@ def make_config(values: dict[str, Any], *, source: str = "configuration") -> Con
     problems.sort(key=lambda problem: problem["type"] != "extra_forbidden")
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise ConfigError(f"{source}: {_describe(problems[0])}{more}")
+
+
+def _holds_none(value: Any) -> bool:
+    """Whether there is a None anywhere in it, which TOML cannot write."""
+    if isinstance(value, dict):
+        return any(_holds_none(inner) for inner in value.values())
+    return any(_holds_none(inner) for inner in value) if isinstance(value, list) else value is None
 
 
 def _describe(problem: Any) -> str:

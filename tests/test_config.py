@@ -112,6 +112,12 @@ def test_bad_configurations_say_what_is_wrong(text: str, expected: str) -> None:
     assert expected in refused(text)
 
 
+@pytest.mark.parametrize("value", [None, [1, None], {"deep": {"er": None}}])
+def test_none_in_options_is_refused(value: Any) -> None:
+    with pytest.raises(ConfigError, match="leave the key out"):
+        make_config({"catalogue": {"path": "a"}, "distribution": {"options": {"path": value}}})
+
+
 def test_missing_unreadable_and_binary_files(tmp_path: Path) -> None:
     for path in (tmp_path / "none.toml", tmp_path):
         with pytest.raises(ConfigError):
