@@ -146,6 +146,7 @@ def test_a_changed_table_is_not_mixed_into_an_old_run(tmp_path: Path) -> None:
         run(config, tmp_path / "out", resume=True)
 
 
+@pytest.mark.slow
 def test_interrupted_in_every_stage_and_resumed(finished: RunResult, tmp_path: Path) -> None:
     """An exception in the middle of each stage in turn; the numbers are those of the run that went through, and so is the seed's."""
     reached: set[str] = set()
