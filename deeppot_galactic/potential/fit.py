@@ -88,15 +88,6 @@ class PotentialSettings:
     ema: float = 0.995
     n_places: int = 8192
 
-    def images(self) -> list[list[float]]:
-        """Signs of (x, y, z) over which the network is averaged."""
-        images = [[1.0, 1.0, 1.0]]
-        if self.reflect and self.inputs != "disc":
-            images.append([1.0, 1.0, -1.0])
-        if self.turn:
-            images += [[-a, -b, c] for a, b, c in images]
-        return images
-
 
 PRESETS: dict[str, PotentialSettings] = {
     "fast": PotentialSettings(),

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..catalogue.volumes import Cylinder
+from ..distribution.score_matching import symmetry_images
 from ..training import History, ShuffledBatches, TrainingSettings, split_indices, train
 from .frame import RotatingFrame, stationarity_rate
 from .linear import collocation_points
@@ -82,7 +83,8 @@ def train_network(
         center=(0.0, 0.0, 0.0) if disc else tuple(volume.center),
         generator=generator,
         zero_output=settings.use_base,
-        images=settings.images(),
+        # "disc" inputs are even in z already
+        images=[image[:3] for image in symmetry_images(reflect=settings.reflect and not disc, turn=settings.turn)],
     )
     trainable = TrainableBase(base) if settings.train_base and base is not None else None
     model = StationaryModel(network, frame, trainable).to(device)
