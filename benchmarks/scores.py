@@ -36,6 +36,7 @@ from deeppot_galactic.catalogue import Ball, Cylinder, Tracers, Volume
 from deeppot_galactic.distribution import gradient_stream
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
+from deeppot_galactic.distribution.score_matching import ScoreMatchingSettings
 from deeppot_galactic.mocks import AnalyticDistribution, BarredPotential, ErgodicBar, GaussianBar, Plummer, StaeckelDisc
 
 CALIBRATION_STEPS = 60
@@ -71,7 +72,9 @@ def train_for(
     """Fit with ``steps``, or as many as take about ``seconds`` on idle cores.
 
     What is counted is the processor time of this process, ``seconds`` times the threads, because the wall time of a busy machine says
-    little. Returns the fit, its steps, its wall time and processor time, set-up included, and the processor time of the training alone.
+    little. Score matching stops at the steps of its preset, because more would fit noise; further time goes into members of an ensemble.
+    Returns the fit, its steps and members, its wall time and processor time, set-up included, and the processor time of the training
+    alone.
     """
     if steps is not None:
         df, wall, spent = _timed_fit(stars, volume, preset, seed, steps)
@@ -81,19 +84,21 @@ def train_for(
     first = _timed_fit(stars, volume, preset, seed, 2)[2]
     trial = min(200, max(10, round(CALIBRATION_STEPS * seconds / 300.0)))
     per_step = max(_timed_fit(stars, volume, preset, seed, trial)[2] - first, 1e-3) / (trial - 2)
-    steps = max(10, round(budget / per_step))
-    df, wall, spent = _timed_fit(stars, volume, preset, seed, steps)
-    setup = max(first - 2 * per_step, 0.0)
-    return df, {"steps": steps, "wall_s": wall, "cpu_s": spent, "training_cpu_s": max(spent - setup, 0.0)}
+    steps, members = max(10, round(budget / per_step)), 1
+    if isinstance(PRESETS[preset], ScoreMatchingSettings) and steps > PRESETS[preset].steps:
+        steps, members = PRESETS[preset].steps, max(1, round(steps / PRESETS[preset].steps))
+    df, wall, spent = _timed_fit(stars, volume, preset, seed, steps, members)
+    setup = max(first - 2 * per_step, 0.0) * members
+    return df, {"steps": steps, "members": members, "wall_s": wall, "cpu_s": spent, "training_cpu_s": max(spent - setup, 0.0)}
 
 
-def _timed_fit(stars: Tracers, volume: Volume, preset: str, seed: int, steps: int) -> tuple[Distribution, float, float]:
+def _timed_fit(stars: Tracers, volume: Volume, preset: str, seed: int, steps: int, members: int = 1) -> tuple[Distribution, float, float]:
     """A fit, its wall time and its processor time."""
     overrides: dict[str, Any] = {"steps": steps}
     if hasattr(PRESETS[preset], "warmup"):
         overrides["warmup"] = min(PRESETS[preset].warmup, max(1, steps // 20))
     start, spent = time.perf_counter(), time.process_time()
-    df = fit_distribution(stars, volume, preset=preset, seed=seed, **overrides)
+    df = fit_distribution(stars, volume, preset=preset, seed=seed, members=members, **overrides)
     return df, time.perf_counter() - start, time.process_time() - spent
 
 

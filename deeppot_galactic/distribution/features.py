@@ -9,10 +9,11 @@ s = ln(1 + Q / a^2), rho^2 = Q + e^2,
 
     (x, y) (s / Q)^(1/2) / b,   z', v',   u_R = (x v_x + y v_y) / rho,   u_phi = (x v_y - y v_x) / rho,   rho,
     (x^2 - y^2) / rho^2,   2 x y / rho^2,
+    and w(u) = (c^2 + |u|^2)^(1/2) - c of the speed in the plane, of the vertical speed and of the height,
     base = -s / (2 b^2) - ln(a^2 + Q) - z'^2 / 2 - |v'|^2 / 2,
 
-the base being the axisymmetric disc in which (x, y) (s / Q)^(1/2) / b, z', v' is N(0, 1). Each in-plane function is a polynomial N(x, y)
-times psi(Q), so that with r = (x, y)
+w because ln f of a steady disc depends on v much as on an energy; the base being the axisymmetric disc in which
+(x, y) (s / Q)^(1/2) / b, z', v' is N(0, 1). Each in-plane function is a polynomial N(x, y) times psi(Q), so that with r = (x, y)
 
     grad = psi grad N + 2 N psi' r,      lap = psi lap N + 4 psi' (r . grad N) + 4 N (psi' + Q psi'').
 
@@ -33,7 +34,10 @@ from ..errors import StoreError
 
 SOFTENING = 1.0
 """e, in units of the epicyclic scale."""
-
+CORE = 2.0
+"""c, in standard deviations of the stars: w is half the square of the speed where most of them are, and grows no faster beyond."""
+ENERGIES = ([3, 4], [5], [2])
+"""Coordinates of the chart whose size w is given to the network."""
 
 SERIES = 0.1
 """R^2 / a^2 below which a series of twelve terms replaces ln(1 + t) / t."""
@@ -63,6 +67,8 @@ class Features(ABC):
         if values.get("kind") == PlainFeatures.kind:
             return PlainFeatures([float(v) for v in values["scale"]])
         if values.get("kind") == DiscFeatures.kind:
+            if values.get("size") != DiscFeatures.size:
+                raise StoreError("the distribution was fitted with other inputs of its network, by an earlier version; fit it again")
             return DiscFeatures(a=float(values["a"]), b=float(values["b"]))
         raise StoreError(f"features {values.get('kind')!r} are unknown; this version knows plain and disc")
 
@@ -122,13 +128,13 @@ class DiscFeatures(Features):
     """
 
     kind = "disc"
-    size = 11
+    size = 14
 
     def __init__(self, *, a: float, b: float) -> None:
         self.a2, self.b = a * a, b
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "a": math.sqrt(self.a2), "b": self.b}
+        return {"kind": self.kind, "size": self.size, "a": math.sqrt(self.a2), "b": self.b}
 
     def _stretch(self, q: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """psi = (s / Q)^(1/2) / b with two derivatives in Q, and s."""
@@ -157,6 +163,7 @@ class DiscFeatures(Features):
         rho = torch.sqrt(rho2)
         plane = torch.stack([x * psi, u * psi], 1)
         extra = [(x * vx + u * vy) / rho, (x * vy - u * vx) / rho, rho - SOFTENING, (x * x - u * u) / rho2, 2.0 * x * u / rho2]
+        extra += [_size(y[:, part])[0] for part in ENERGIES]
         base = -0.5 * s / self.b**2 - torch.log(self.a2 + q) - 0.5 * (y[:, 2:] ** 2).sum(1)
         return torch.cat([plane, y[:, 2:], torch.stack(extra, 1)], 1), base
 
@@ -185,12 +192,22 @@ class DiscFeatures(Features):
         first, second = x * x - u * u, 2.0 * x * u
         _in_plane(out, 9, x, u, q, (first, 2.0 * x, -2.0 * u), 2.0 * first, inverse2)
         _in_plane(out, 10, x, u, q, (second, 2.0 * u, 2.0 * x), 2.0 * second, inverse2)
+        for column, part in enumerate(ENERGIES, start=11):
+            out[0, :, column], slope, out[7, :, column] = _size(y[:, part])
+            out[[1 + k for k in part], :, column] = slope.T
         ia = 1.0 / (self.a2 + q)
         c = 0.5 / self.b**2 + 1.0
         out[0, :, -1] = -0.5 * s / self.b**2 - torch.log(self.a2 + q) - 0.5 * (y[:, 2:] ** 2).sum(1)
         out[1, :, -1], out[2, :, -1] = -2.0 * c * x * ia, -2.0 * c * u * ia
         out[7, :, -1] = -4.0 - 4.0 * c * ia * (1.0 - q * ia)
         return out
+
+
+def _size(u: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """w(u) of vectors (n, k), with gradient (n, k) and Laplacian."""
+    square = (u * u).sum(1)
+    root = torch.sqrt(CORE**2 + square)
+    return root - CORE, u / root[:, None], (u.shape[1] - square / root**2) / root
 
 
 def _horner(t: Tensor, coefficients: list[float]) -> Tensor:

@@ -45,7 +45,7 @@ SOME_STARS = 100_000
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
-    "quick": ScoreMatchingSettings(steps=300, batch=1024, width=64, ema=0.97, validate_every=50),
+    "quick": ScoreMatchingSettings(steps=300, batch=1024, width=64, depth=3, weight_decay=1e-2, ema=0.97, validate_every=50),
     "flow-matching": MatchingSettings(),
     "paper": LikelihoodSettings(),
     "paper-small": LikelihoodSettings(

@@ -68,14 +68,14 @@ class ScoreMatchingSettings:
     optimiser: str = "soap"
     betas: tuple[float, float] = (0.95, 0.95)
     warmup: int = 20
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.2
     ema: float = 0.99
     clip: float = 20.0
     validate_every: int = 100
-    early_stopping: int = 5
+    early_stopping: int = 0
     checkpoint_every: int = 500
     width: int = 128
-    depth: int = 3
+    depth: int = 4
     noise: float = 0.0
     reflect: bool = False
     turn: bool = False

@@ -217,8 +217,9 @@ def fit_potential(
             inner, solution = fit_pointwise(
                 about.points, points.score, about.volume, weak.base, weights=points.weights, omega_prior=prior, seed=seed
             )
-            # The scores' own bias does not show in their scatter: the disagreement with the weak form does.
-            omega, error = solution.omega, float(np.hypot(solution.omega_error, solution.omega - weak.solution.omega))
+            # The scores' own bias does not show in their scatter: the disagreement with the weak form does, as far as that is known.
+            omega, disagreement = solution.omega, solution.omega - weak.solution.omega
+            error = float(np.linalg.norm([solution.omega_error, disagreement, weak.omega_error]))
             posterior = PotentialPosterior(inner.basis, solution.covariance[1:, 1:])
             meta = {"chi2_per_row": solution.chi2 / solution.n_rows, "density_scatter": solution.density_scatter}
         errors = np.array([np.nan, np.nan, error if "omega_z" in frame.free else np.nan])
