@@ -169,3 +169,17 @@ def test_axisymmetric_stars_warn_and_leave_omega_open():
     with pytest.warns(AxisymmetryWarning, match="axisymmetric"):
         model = fit_potential(points, method="weak")
     assert model.omega_error[2] > 0.4 * abs(model.omega[2])
+
+
+@pytest.mark.parametrize("reflect", [True, False])
+def test_reflect_holds_in_a_ball_off_the_axis(mock, points, reflect):
+    ball = Ball([1.5, 0.0, 0.0] * u.kpc, 1.5 * u.kpc)
+    inside = ball.contains(points.points[:, :3])
+    sample = GradientSample(points.points[inside], points.log_density[inside], points.score[inside], volume=ball, meta=points.meta)
+    model = fit_potential(sample, frame=start(mock), steps=40, width=16, depth=2, reflect=reflect)
+    x = ball.sample(50, np.random.default_rng(2))
+    x[:, 2] = np.abs(x[:, 2]) + 0.1
+    network = model.inner.evaluate(x, 0)[0] - model.inner.base.evaluate(x, 0)[0]
+    mirrored = x * np.array([1.0, 1.0, -1.0])
+    difference = np.abs(model.inner.evaluate(mirrored, 0)[0] - model.inner.base.evaluate(mirrored, 0)[0] - network).max()
+    assert (difference < 1e-8 * np.abs(network).max()) == reflect
