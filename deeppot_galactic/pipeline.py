@@ -208,7 +208,7 @@ class _Run:
         if not self.state.finished("gradients"):
             with self.state.stage("gradients", path.name):
                 distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors")
-                stars = None if distribution.has_sampler else self.tracers
+                stars = self.tracers if distribution.prefers_stars else None
                 draw_gradients(
                     distribution,
                     self.config.gradients.n,

@@ -84,6 +84,11 @@ class Distribution(ABC):
         """Whether `sample` works."""
         return False
 
+    @property
+    def prefers_stars(self) -> bool:
+        """Whether gradients are taken at the stars themselves, not at draws, unless asked otherwise."""
+        return not self.has_sampler
+
     def _sample(self, n: int, seed: int) -> Array:
         raise FitError(
             f"a distribution fitted by {self.estimator} has no sampler; draw_gradients draws the stars themselves, "

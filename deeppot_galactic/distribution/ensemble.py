@@ -48,6 +48,10 @@ class EnsembleDistribution(Distribution):
     def has_sampler(self) -> bool:
         return all(member.has_sampler for member in self.members)
 
+    @property
+    def prefers_stars(self) -> bool:
+        return any(member.prefers_stars for member in self.members)
+
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
         """Equal shares from every member, in random order."""
         counts = np.diff(np.linspace(0, n, len(self.members) + 1).astype(int))

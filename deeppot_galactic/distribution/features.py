@@ -58,6 +58,10 @@ class Features(ABC):
         """Features (n, size) and base (n,), differentiable."""
 
     @abstractmethod
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        """``n`` draws (n, 6) from the base, float32."""
+
+    @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """JSON-able description."""
 
@@ -112,6 +116,9 @@ class PlainFeatures(Features):
         q = y * self._inverse(y)
         return q, -0.5 * (q * q).sum(1)
 
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        return torch.randn((n, 6), generator=generator) * torch.tensor(self.scale)
+
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "scale": list(self.scale)}
 
@@ -132,6 +139,12 @@ class DiscFeatures(Features):
 
     def __init__(self, *, a: float, b: float) -> None:
         self.a2, self.b = a * a, b
+
+    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+        y = torch.randn((n, 6), generator=generator)
+        s = self.b**2 * (y[:, 0] ** 2 + y[:, 1] ** 2)
+        y[:, :2] *= torch.sqrt(self.a2 * torch.expm1(s) / (y[:, 0] ** 2 + y[:, 1] ** 2))[:, None]
+        return y
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "size": self.size, "a": math.sqrt(self.a2), "b": self.b}

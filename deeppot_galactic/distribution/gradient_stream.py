@@ -68,7 +68,7 @@ def point_source(df: Distribution, n: int, seed: int, tracers: Tracers | None) -
     """
     if n < 1:
         raise FitError(f"n must be at least 1, found {n}")
-    if tracers is None and df.has_sampler:
+    if tracers is None and not df.prefers_stars:
 
         def sampled(block: int, size: int) -> tuple[Array, None]:
             return df._sample(size, int(np.random.SeedSequence([seed, block]).generate_state(1)[0])), None

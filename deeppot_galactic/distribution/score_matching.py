@@ -115,6 +115,21 @@ class ScoreMatchingDistribution(Distribution):
         (score,) = torch.autograd.grad(log_f.sum(), x)
         return log_f.detach(), score
 
+    @property
+    def has_sampler(self) -> bool:
+        return True
+
+    @property
+    def prefers_stars(self) -> bool:
+        return True
+
+    def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
+        from .importance import resampled
+
+        x = resampled(self.network, self.whitening, self.volume, n, seed)
+        signs = np.array(self.images)[np.random.default_rng([seed, 0x516]).integers(len(self.images), size=n)]
+        return x * signs
+
     def _parts(self) -> list[Any]:
         return [self.network, self.whitening]
 

@@ -180,11 +180,27 @@ def test_hard_edge_does_not_bend_the_scores():
     assert abs(np.mean(outward)) < 0.06
 
 
-def test_no_sampler_is_said(bar):
-    *_, df = bar
-    assert not df.has_sampler
-    with pytest.raises(FitError, match="no sampler"):
-        df.sample(10)
+@pytest.mark.parametrize("which", ["bar", "plummer"])
+def test_draws_follow_f_itself(which, request):
+    """Means over draws against means over uniform points weighted with f: no proposal, no cap."""
+    *_, volume, df = request.getfixturevalue(which)
+    draws = df._sample(40_000, 3)
+    assert draws.shape == (40_000, 6)
+    assert volume.contains(draws[:, :3]).all()
+    assert len(np.unique(draws, axis=0)) > 0.97 * len(draws)
+    # weights f / q at draws of a wider normal about the stars' own
+    rng = np.random.default_rng(4)
+    centre, spread = draws.mean(0), 1.3 * draws.std(0)
+    x = centre + spread * rng.standard_normal((400_000, 6))
+    x = x[volume.contains(x[:, :3])]
+    log_weight = df.evaluate(x)[0] + 0.5 * (((x - centre) / spread) ** 2).sum(1)
+    weight = np.exp(log_weight - log_weight.max())
+    effective = weight.sum() ** 2 / (weight**2).sum()
+    assert effective > 500
+    for power in (1, 2):
+        found, expected = (draws**power).mean(0), (weight[:, None] * x**power).sum(0) / weight.sum()
+        sigma = (draws**power).std(0) * np.sqrt(1 / effective + 1 / len(draws))
+        assert (np.abs(found - expected) < 4.5 * sigma).all()
 
 
 def test_cuda_agrees_with_the_cpu(bar):
