@@ -68,7 +68,7 @@ class ScoreMatchingSettings:
     optimiser: str = "soap"
     betas: tuple[float, float] = (0.95, 0.95)
     warmup: int = 20
-    weight_decay: float = 0.2
+    weight_decay: float = 0.1
     ema: float = 0.99
     clip: float = 20.0
     validate_every: int = 100
