@@ -129,6 +129,11 @@ def known_density(name: str, case: Case, options: argparse.Namespace, preset: st
         facts_omega = {"omega": omega, "omega_error": error, "omega_true": mock.omega, "omega_relative": omega / mock.omega - 1}
         result.update(facts_omega, median_residual=residual)
         result["target"]["omega_relative"] = 0.01
+        if isinstance(mock, GaussianBar):
+            # What the sample itself allows: a normal with the stars' own mean and covariance, the exact family.
+            w = stars.phase_space
+            exact = -np.linalg.solve(np.cov(w.T), (x - w.mean(axis=0)).T).T
+            result["omega_relative_of_exact_family"] = robust_slope(*rotation_terms(x, exact, acceleration))[0] / mock.omega - 1
     return result
 
 
