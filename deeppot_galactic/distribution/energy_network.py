@@ -57,11 +57,16 @@ class EnergyNetwork(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """ln p (n,), not normalised, of whitened points (n, 6)."""
+        energy, base = self.parts(y)
+        return energy + base
+
+    def parts(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """E and the base, each (n,): ln p is their sum."""
         h, base = self.features.values(y)
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             a = nn.functional.silu(nn.functional.linear(h, weight, bias))
             h = a if index == 0 else h + a
-        return h @ self.out + base
+        return h @ self.out, base
 
     def score_and_laplacian(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """grad ln p (n, 6) and lap ln p (n,); differentiable with respect to the weights."""

@@ -142,8 +142,8 @@ class DiscFeatures(Features):
 
     def draw(self, n: int, generator: torch.Generator) -> Tensor:
         y = torch.randn((n, 6), generator=generator)
-        s = self.b**2 * (y[:, 0] ** 2 + y[:, 1] ** 2)
-        y[:, :2] *= torch.sqrt(self.a2 * torch.expm1(s) / (y[:, 0] ** 2 + y[:, 1] ** 2))[:, None]
+        square = y[:, 0] ** 2 + y[:, 1] ** 2
+        y[:, :2] *= torch.sqrt(self.a2 * torch.expm1(self.b**2 * square) / square)[:, None]
         return y
 
     def to_dict(self) -> dict[str, Any]:

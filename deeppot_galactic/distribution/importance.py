@@ -57,11 +57,13 @@ def resampled(network: EnergyNetwork, whitening: Whitening, volume: Volume, n: i
     cap: float | None = None
     while found < n:
         y = network.features.draw(PROPOSALS, generator).to(parameter.device, parameter.dtype)
-        with torch.no_grad():
-            log_weight = torch.cat([network(part) - network.features.values(part)[1] for part in y.split(16384)]).double().cpu().numpy()
         x = whitening.inverse(y.double()).cpu().numpy()
-        usable = volume.contains(x[:, :3]) & np.isfinite(log_weight)
-        x, log_weight = x[usable], log_weight[usable]
+        inside = volume.contains(x[:, :3])
+        x, y = x[inside], y[torch.from_numpy(inside).to(y.device)]
+        with torch.no_grad():
+            log_weight = torch.cat([network.parts(part)[0] for part in y.split(16384)]).double().cpu().numpy()
+        finite = np.isfinite(log_weight)
+        x, log_weight = x[finite], log_weight[finite]
         if cap is None and len(x):
             cap = float(np.quantile(log_weight, CAP))
         if cap is not None:

@@ -27,6 +27,7 @@ from ..training import Progress, ShuffledBatches, TrainingSettings, split_indice
 from .base import Distribution
 from .energy_network import EnergyNetwork
 from .features import DiscFeatures, Features, PlainFeatures
+from .importance import resampled
 from .noise import NoisyBatches, NoisyStars, check_treatment
 from .normalisation import log_normalisation
 from .whitening import Whitening
@@ -124,8 +125,6 @@ class ScoreMatchingDistribution(Distribution):
         return True
 
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
-        from .importance import resampled
-
         x = resampled(self.network, self.whitening, self.volume, n, seed)
         signs = np.array(self.images)[np.random.default_rng([seed, 0x516]).integers(len(self.images), size=n)]
         return x * signs

@@ -182,7 +182,7 @@ def test_hard_edge_does_not_bend_the_scores():
 
 @pytest.mark.parametrize("which", ["bar", "plummer"])
 def test_draws_follow_f_itself(which, request):
-    """Means over draws against means over uniform points weighted with f: no proposal, no cap."""
+    """Means over draws against means over draws of a wide normal weighted with f: no base, no cap."""
     *_, volume, df = request.getfixturevalue(which)
     draws = df._sample(40_000, 3)
     assert draws.shape == (40_000, 6)
