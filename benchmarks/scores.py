@@ -85,8 +85,8 @@ def train_for(
     trial = min(200, max(10, round(CALIBRATION_STEPS * seconds / 300.0)))
     per_step = max(_timed_fit(stars, volume, preset, seed, trial)[2] - first, 1e-3) / (trial - 2)
     steps, members = max(10, round(budget / per_step)), 1
-    if isinstance(PRESETS[preset], ScoreMatchingSettings) and steps > PRESETS[preset].steps:
-        steps, members = PRESETS[preset].steps, max(1, round(steps / PRESETS[preset].steps))
+    if isinstance(PRESETS[preset], ScoreMatchingSettings) and steps > PRESETS[preset].most_steps:
+        steps, members = PRESETS[preset].most_steps, max(1, round(steps / PRESETS[preset].most_steps))
     df, wall, spent = _timed_fit(stars, volume, preset, seed, steps, members)
     setup = max(first - 2 * per_step, 0.0) * members
     return df, {"steps": steps, "members": members, "wall_s": wall, "cpu_s": spent, "training_cpu_s": max(spent - setup, 0.0)}

@@ -39,25 +39,32 @@ class Bars:
     def __init__(self, progress: Progress | None, console: Console) -> None:
         self._progress, self._console = progress, console
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, float] = {}
+        self._begun: dict[str, tuple[float, int]] = {}  # when, and how much had been done
+        self._done: dict[str, int] = {}
         self._last = 0.0
 
     def __call__(self, stage: str, done: int, total: int, values: dict[str, float]) -> None:
         text = "  ".join(f"{name} {_number(value)}" for name, value in values.items())
+        again = done < self._done.get(stage, done)  # the stage of the next run, or a training that went back
+        self._done[stage] = done
         if self._progress is None:
+            if again:
+                del self._begun[stage]
             self._line(stage, done, total, text)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, values="")
+        elif again:
+            self._progress.reset(self._tasks[stage])
         self._progress.update(self._tasks[stage], completed=done, total=total, values=text)
 
     def _line(self, stage: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()
-        begun = self._started.setdefault(stage, now)
+        begun, before = self._begun.setdefault(stage, (now, done))
         if done < total and now - max(self._last, begun) < REPORT_EVERY:
             return
         self._last = now
-        left = f", {(now - begun) / done * (total - done):.0f} s left" if 0 < done < total else ""
+        left = f", {(now - begun) / (done - before) * (total - done):.0f} s left" if before < done < total else ""
         self._console.print(f"{stage}: {done} of {total}, {now - begun:.0f} s{left}  {text}".rstrip())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from astropy.table import QTable, Table
 
-from deeppot_galactic import __version__
+from deeppot_galactic import __version__, console
 from deeppot_galactic.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
@@ -340,3 +341,18 @@ def test_check_takes_what_a_configuration_takes(deeppot: Command, tmp_path: Path
     refused(deeppot("check", "odd.ecsv", "--set", "colour=3"), "unknown catalogue option")
     refused(deeppot("pattern-speed", "run.toml", "--errors", "correct"), "no star of")
     refused(deeppot("pattern-speed", "run.toml", "--errors", "inject"), "catalogue.errors")
+
+
+def test_progress_counts_its_time_anew_when_a_stage_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, written = [0.0], io.StringIO()
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    bars = console.Bars(None, console.Console(file=written, width=200))
+    for done in (0, 50, 100, 20, 60, 100):  # a run from the start, and the next one from a checkpoint
+        bars("training", done, 100, {})
+        now[0] += 20.0
+    assert written.getvalue().splitlines() == [
+        "training: 50 of 100, 20 s, 20 s left",
+        "training: 100 of 100, 40 s",
+        "training: 60 of 100, 20 s, 20 s left",
+        "training: 100 of 100, 40 s",
+    ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 
 VALIDATION_ROWS = 16384
 """Most stars looked at in one validation during the training."""
+MOST_STEPS, LEAST_STEPS, ENOUGH_STARS = 1500, 100, 98_304
+"""Updates for `ENOUGH_STARS` training stars or more, in proportion to fewer stars, but so many at least."""
+DECAY, STRONGEST_DECAY = 150.0, 0.5
+"""Weight decay times updates, and the largest decay."""
 VALIDATION_DRAW = 2**31
 """Step that names the one draw of the errors used in every validation."""
 
@@ -47,8 +51,12 @@ class ScoreMatchingSettings:
 
     Attributes
     ----------
-    steps, batch, rate, optimiser, betas, warmup, weight_decay, ema, clip, validate_every, early_stopping, checkpoint_every
+    batch, rate, optimiser, betas, warmup, ema, clip, validate_every, early_stopping, checkpoint_every
         See `deeppot_galactic.training.TrainingSettings`; ``batch`` is the number of stars of an update.
+    steps : int, optional
+        Updates; by default 1500 n / 98304 for n training stars, between 100 and 1500: few stars are soon learned by heart.
+    weight_decay : float, optional
+        By default 150 / ``steps``, 0.5 at most: about the same for a whole training.
     width, depth
         See `EnergyNetwork`.
     noise : float
@@ -63,13 +71,13 @@ class ScoreMatchingSettings:
     """
 
     estimator: str = "score-matching"
-    steps: int = 1500
+    steps: int | None = None
     batch: int = 1024
     rate: float = 1e-2
     optimiser: str = "soap"
     betas: tuple[float, float] = (0.95, 0.95)
     warmup: int = 20
-    weight_decay: float = 0.1
+    weight_decay: float | None = None
     ema: float = 0.99
     clip: float = 20.0
     validate_every: int = 100
@@ -84,6 +92,21 @@ class ScoreMatchingSettings:
 
     def __post_init__(self) -> None:
         check_treatment(self.errors)
+
+    @property
+    def most_steps(self) -> int:
+        """Updates for any number of stars, at most."""
+        return MOST_STEPS if self.steps is None else self.steps
+
+    def for_stars(self, n: int) -> ScoreMatchingSettings:
+        """The same with what depends on ``n`` training stars filled in."""
+        filled = self
+        if filled.steps is None:
+            steps = min(max(round(MOST_STEPS * n / ENOUGH_STARS), LEAST_STEPS), MOST_STEPS)
+            filled = replace(filled, steps=steps, validate_every=min(filled.validate_every, steps // 10))
+        if filled.weight_decay is None:
+            filled = replace(filled, weight_decay=min(DECAY / max(filled.most_steps, 1), STRONGEST_DECAY))
+        return filled
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""
@@ -190,6 +213,7 @@ def fit_score_matching(
     y64, _ = whitening.whiten(points)
     rows, held = split_indices(len(x) if noisy is None else len(noisy.tracers), validation_fraction, seed)
     held = held[:VALIDATION_ROWS]
+    settings = settings.for_stars(len(rows))
     batches: Callable[[int], Any]
     if noisy is None:
         g, slope = region.boundary_weight(x[:, :3])

@@ -26,7 +26,8 @@ LEAST = 2**20
 
 def most_stars(settings: Any, validation_fraction: float) -> int:
     """Stars that a training with these settings can make use of."""
-    return max(LEAST, math.ceil(settings.steps * settings.batch / (1.0 - validation_fraction)))
+    steps = getattr(settings, "most_steps", settings.steps)
+    return max(LEAST, math.ceil(steps * settings.batch / (1.0 - validation_fraction)))
 
 
 def inside_in_chunks(x: NDArray[Any], volume: Volume) -> NDArray[np.bool_]:

@@ -6,9 +6,10 @@ Phi = Phi_base + sum_k c_k B_k. Whitened, they give chi^2(theta) = |A theta + y|
 The prior says that the density differs from that of the analytic base by a relative scatter tau, and the force by a fraction of it,
 at points spread through the volume (where stars are few, too):
 
-    prior = c^T P c / tau^2,   P = n_rho < (lap B / 4 pi G rho_base)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2.
+    prior = c^T P c / tau^2,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
 
-tau maximises the evidence, ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)]. Non-negative density is a set of
+d = lap B / 4 pi G rho_base. sigma says how smooth that difference is along the plane, on the scale l = R (or the radius of a ball). tau
+and sigma maximise the evidence, ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)]. Non-negative density is a set of
 linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to the unconstrained one in
 the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974, chapter 23).
 """
@@ -16,6 +17,7 @@ the metric of the Hessian, a least-distance problem solved by non-negative least
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +28,24 @@ from ..catalogue.volumes import Cylinder, Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import AnalyticPotential
-from .basis import Basis
+from .basis import Basis, DiscBasis
 
 Array = NDArray[np.float64]
 
-DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6)
+DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6, 2.3)
+SMOOTHNESSES = (0.0, 0.2, 0.5, 1.0, 2.0)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
+_STEP = 0.02  # of the differences that make the slope of the density, in units of l
 _TYPICAL_SCATTER = 0.4
 MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
+
+
+class PriorScales(NamedTuple):
+    """tau and sigma of the prior: how much the density differs from that of the base, relatively, and how smoothly."""
+
+    scatter: float
+    smoothness: float
 
 
 @dataclass
@@ -121,6 +132,39 @@ class DensityPrior:
         matrix = _DENSITY_CELLS * self.relative.T @ self.relative + _FORCE_CELLS / _FORCE_SCATTER**2 * force_matrix
         self.matrix = matrix / len(x)
         self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
+        self.roughness = self._roughness(basis, base, x[::2])
+        self._log_determinants: dict[float, float] = {}
+
+    def precision(self, scales: PriorScales) -> tuple[Array, float]:
+        """Prior precision of the coefficients (K, K), and the logarithm of its determinant."""
+        matrix = self.matrix + scales.smoothness**2 * self.roughness
+        if scales.smoothness not in self._log_determinants:
+            self._log_determinants[scales.smoothness] = float(np.linalg.slogdet(matrix)[1])
+        return matrix / scales.scatter**2, self._log_determinants[scales.smoothness] - 2.0 * len(matrix) * np.log(scales.scatter)
+
+    def _roughness(self, basis: Basis, base: AnalyticPotential, x: Array) -> Array:
+        """n_rho < |l grad_xy d|^2 > at points (n, 3): (K, K)."""
+        out = np.zeros((basis.size, basis.size))
+        radius = np.hypot(x[:, 0], x[:, 1])
+        if isinstance(basis, DiscBasis):
+            along = np.stack([x[:, 0] / radius, x[:, 1] / radius, np.zeros(len(x))], axis=1)
+            length = np.sqrt(radius**2 + basis.r_scale**2)
+        else:
+            along = np.tile([1.0, 0.0, 0.0], (len(x), 1))
+            length = np.full(len(x), basis.radius)
+        across = np.stack([-along[:, 1], along[:, 0], along[:, 2]], axis=1)
+        for direction in (along, across):
+            for start in range(0, len(x), 500):
+                part = slice(start, start + 500)
+                step = _STEP * length[part, None] * direction[part]
+                slope = self._ratio(basis, base, x[part] + step) - self._ratio(basis, base, x[part] - step)
+                out += slope.T @ slope / (2.0 * _STEP) ** 2
+        return _DENSITY_CELLS * out / len(x)
+
+    @staticmethod
+    def _ratio(basis: Basis, base: AnalyticPotential, x: Array) -> Array:
+        density = np.maximum(np.einsum("nii->n", base.evaluate(x, 2)[2]) / (4.0 * np.pi * G), 1e-12)
+        return basis.laplacian(x) / (4.0 * np.pi * G * density[:, None])
 
 
 @dataclass
@@ -136,8 +180,8 @@ class LinearSolution:
         Posterior covariance of (Omega, c), scaled by ``max(chi2 / n_rows, 1)`` where the model does not describe the data to the noise.
     chi2, n_rows : float, int
     evidence : float
-    density_scatter : float
-        tau.
+    scales : PriorScales
+        tau and sigma.
     n_active : int
         Density constraints that hold with equality.
     identified : bool
@@ -150,7 +194,7 @@ class LinearSolution:
     chi2: float
     n_rows: int
     evidence: float
-    density_scatter: float
+    scales: PriorScales
     n_active: int
     identified: bool = True
 
@@ -165,7 +209,7 @@ def solve(
     *,
     omega_prior: tuple[float, float] | None = None,
     typical_omega: tuple[float, float] = (0.0, 100.0),
-    density_scatter: float | None = None,
+    scales: PriorScales | None = None,
     nonnegative: bool = True,
 ) -> LinearSolution:
     """Posterior optimum of (Omega, c).
@@ -178,8 +222,8 @@ def solve(
         Gaussian prior on Omega in km/s/kpc; sigma = 0 holds it fixed.
     typical_omega : (mean, sigma)
         Angular speeds of the stars: what Omega falls back to when the data do not determine it.
-    density_scatter : float, optional
-        tau; chosen by evidence where absent.
+    scales : PriorScales, optional
+        tau and sigma; chosen by evidence where absent.
     nonnegative : bool
         Impose density >= 0 at the collocation points.
 
@@ -194,9 +238,9 @@ def solve(
         if information < MIN_SIGNAL * quadratic.noise_error:
             identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], 0.5 * abs(typical_omega[0])))
             quadratic = quadratic.uncorrected()
-    scatters = DENSITY_SCATTERS if density_scatter is None else (float(density_scatter),)
-    candidates = [_optimum(quadratic, prior, tau, omega_prior) for tau in scatters]
-    tau, evidence, theta, factor = max(candidates, key=lambda c: c[1])
+    tried = [PriorScales(tau, sigma) for sigma in SMOOTHNESSES for tau in DENSITY_SCATTERS] if scales is None else [scales]
+    candidates = [_optimum(quadratic, prior, one, omega_prior) for one in tried]
+    best, evidence, theta, factor = max(candidates, key=lambda c: c[1])
     covariance = cho_solve(factor, np.eye(len(theta)))
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
     if not identified:
@@ -206,16 +250,16 @@ def solve(
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
     return LinearSolution(
-        float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, tau, n_active, identified
+        float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, best, n_active, identified
     )
 
 
 def _optimum(
-    quadratic: Quadratic, prior: DensityPrior, tau: float, omega_prior: tuple[float, float] | None
-) -> tuple[float, float, Array, tuple]:
+    quadratic: Quadratic, prior: DensityPrior, scales: PriorScales, omega_prior: tuple[float, float] | None
+) -> tuple[PriorScales, float, Array, tuple]:
     size = len(quadratic.slope)
     precision = np.zeros((size, size))
-    precision[1:, 1:] = prior.matrix / tau**2
+    precision[1:, 1:], log_prior = prior.precision(scales)
     target = np.zeros(size)
     if omega_prior is not None:
         mean, sigma = omega_prior
@@ -224,14 +268,13 @@ def _optimum(
     posterior = quadratic.hessian + precision
     try:
         factor = cho_factor(posterior, lower=True)
-        log_prior = np.linalg.slogdet(precision[1:, 1:])[1]
     except np.linalg.LinAlgError:
         raise FitError("the linear system for the potential is singular: too few stars in the volume for this basis") from None
     theta = cho_solve(factor, precision @ target - quadratic.slope)
     log_posterior = 2.0 * np.sum(np.log(np.diag(factor[0])))
     shift = theta - target
     evidence = quadratic.log_norm - 0.5 * (quadratic.chi2(theta) + shift @ precision @ shift + log_posterior - log_prior)
-    return tau, float(evidence), theta, factor
+    return scales, float(evidence), theta, factor
 
 
 def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: int = 30) -> tuple[Array, int]:

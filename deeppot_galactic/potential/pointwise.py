@@ -128,9 +128,9 @@ def fit_pointwise(
     solution: LinearSolution | None = None
     for k in range(_ITERATIONS):
         quadratic, meat, _ = system.quadratic(theta)
-        scatter = None if solution is None or k < 3 else solution.density_scatter
+        scales = None if solution is None or k < 3 else solution.scales
         last = k == _ITERATIONS - 1
-        solution = solve(quadratic, prior, omega_prior=omega_prior, density_scatter=scatter, nonnegative=last)
+        solution = solve(quadratic, prior, omega_prior=omega_prior, scales=scales, nonnegative=last)
         theta = np.concatenate([[solution.omega], solution.coefficients])
         if last:
             inverse = solution.covariance

@@ -25,7 +25,7 @@ from .analytic import NFW, AnalyticPotential, MiyamotoNagai, Sum
 from .annuli import bar_radii
 from .basis import Basis, DiscBasis, LinearPotential, basis_for
 from .evolution import Evolution, Layout, weak_quadratic
-from .linear import DensityPrior, LinearSolution, solve
+from .linear import DensityPrior, LinearSolution, PriorScales, solve
 from .moments import N_FIELDS, Progress, WeakEquations, WeakForm, test_basis
 from .posterior import PotentialPosterior
 
@@ -212,7 +212,7 @@ class _System:
         *,
         omega: float | None = None,
         rows: NDArray[np.bool_] | None = None,
-        density_scatter: float | None = None,
+        scales: PriorScales | None = None,
         nonnegative: bool = False,
     ) -> LinearSolution:
         """Solve with the rates in units of ``omega``, from all rows or some."""
@@ -226,7 +226,7 @@ class _System:
             self.prior,
             omega_prior=self.omega_prior,
             typical_omega=self.typical,
-            density_scatter=density_scatter,
+            scales=scales,
             nonnegative=nonnegative,
         )
 
@@ -238,7 +238,7 @@ def _averaged(system: _System, solution: LinearSolution) -> tuple[Evolution, flo
     """
 
     def fit(evolution: Evolution) -> LinearSolution:
-        return system.solve(evolution, omega=solution.omega, density_scatter=solution.density_scatter)
+        return system.solve(evolution, omega=solution.omega, scales=solution.scales)
 
     best = max((Evolution(change=change) for change in CHANGES), key=lambda e: fit(e).evidence)
     if not len(system.layout.in_bar):
@@ -276,7 +276,7 @@ def _disagreement(system: _System, evolution: Evolution, solution: LinearSolutio
         parts.append(system.layout.order != 4)
     excess = []
     for part in parts:
-        fit = system.solve(evolution, omega=solution.omega, rows=part, density_scatter=solution.density_scatter)
+        fit = system.solve(evolution, omega=solution.omega, rows=part, scales=solution.scales)
         if fit.identified:
             expected = max(fit.omega_error**2 - solution.omega_error**2, 0.0)
             excess.append((fit.omega - solution.omega) ** 2 - expected)

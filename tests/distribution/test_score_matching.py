@@ -11,6 +11,7 @@ from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.fit import fit_distribution
+from deeppot_galactic.distribution.score_matching import ScoreMatchingSettings
 from deeppot_galactic.errors import FitError, StoreError, UnitsError
 from deeppot_galactic.mocks.base import rotation_derivative
 
@@ -210,3 +211,14 @@ def test_cuda_agrees_with_the_cpu(bar):
     other = fit_distribution(tracers, volume, preset="quick", seed=1, device="cuda", **SMALL)
     x = tracers.within(volume).phase_space[:1000]
     assert np.median(np.abs(other.evaluate(x)[1] - df.evaluate(x)[1]) / np.abs(df.evaluate(x)[1]).std(0)) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("stars", "given", "steps", "decay"),
+    [(1_000_000, {}, 1500, 0.1), (49_152, {}, 750, 0.2), (8000, {}, 122, 0.5), (300, {}, 100, 0.5), (300, {"steps": 800}, 800, 0.1875),
+     (8000, {"weight_decay": 0.0}, 122, 0.0)],
+)  # fmt: skip
+def test_few_stars_are_looked_at_no_more_often_than_many(stars, given, steps, decay):
+    filled = ScoreMatchingSettings(**given).for_stars(stars)
+    assert (filled.steps, filled.weight_decay) == (steps, pytest.approx(decay))
+    assert 1 <= filled.validate_every <= 100

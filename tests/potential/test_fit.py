@@ -183,3 +183,22 @@ def test_reflect_holds_in_a_ball_off_the_axis(mock, points, reflect):
     mirrored = x * np.array([1.0, 1.0, -1.0])
     difference = np.abs(model.inner.evaluate(mirrored, 0)[0] - model.inner.base.evaluate(mirrored, 0)[0] - network).max()
     assert (difference < 1e-8 * np.abs(network).max()) == reflect
+
+
+def test_in_a_ball_the_error_of_omega_knows_what_the_scores_say(mock):
+    """Scores that claim another speed do not move a network held to the weak form, but they widen its error."""
+    volume = Ball([2.0, 0.5, 0.0] * u.kpc, 1.8 * u.kpc)
+    w = mock.sample(40_000, np.random.default_rng(2))
+    w = w[volume.contains(w[:, :3])]
+    score = mock.score(w)
+    w, score = w[np.isfinite(score).all(axis=1)], score[np.isfinite(score).all(axis=1)]
+    slow = score.copy()
+    slow[:, :2] *= 0.7  # too flat in space
+    options = {"frame": start(mock), "steps": 20, "width": 16, "depth": 2}
+    fits = [fit_potential(GradientSample(w, np.zeros(len(w)), s, volume=volume), **options) for s in (score, slow)]
+    linear = fit_potential(GradientSample(w, np.zeros(len(w)), slow, volume=volume), method="linear", frame=start(mock))
+    weak = fits[0].meta["weak_form"]
+    assert weak["identified"]
+    disagreement = linear.omega[2].value - weak["omega"]
+    assert fits[1].omega_error[2].value == pytest.approx(np.hypot(weak["omega_error"], disagreement), rel=0.05)
+    assert fits[0].omega_error[2].value < fits[1].omega_error[2].value

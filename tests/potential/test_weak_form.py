@@ -10,7 +10,10 @@ from deeppot_galactic.errors import AxisymmetryWarning, FitError
 from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
-from deeppot_galactic.potential.linear import DensityPrior, Quadratic, solve
+from deeppot_galactic.potential import linear
+from deeppot_galactic.potential.analytic import MiyamotoNagai
+from deeppot_galactic.potential.basis import DiscBasis
+from deeppot_galactic.potential.linear import DensityPrior, PriorScales, Quadratic, solve
 from deeppot_galactic.potential.moments import WeakForm
 from deeppot_galactic.potential.pattern import pattern_speed
 from deeppot_galactic.potential.weak_fit import fit_weak
@@ -140,8 +143,8 @@ def test_nonnegative_solution_is_the_constrained_optimum(ergodic):
     direction = np.linalg.solve(prior.matrix, -prior.relative[:5].sum(axis=0))
     target = 3.0 * direction / np.abs(prior.relative @ direction).max()
     quadratic = Quadratic(1e3 * np.eye(k + 1) + 0.0 * rng.normal(), -1e3 * np.r_[30.0, target], 0.0, k)
-    free = solve(quadratic, prior, density_scatter=10.0, nonnegative=False)
-    bound = solve(quadratic, prior, density_scatter=10.0)
+    free = solve(quadratic, prior, scales=PriorScales(10.0, 0.0), nonnegative=False)
+    bound = solve(quadratic, prior, scales=PriorScales(10.0, 0.0))
     assert (1.0 + prior.relative @ free.coefficients).min() < -0.1
     assert (1.0 + prior.relative @ bound.coefficients).min() > -1e-4
     assert bound.n_active > 0
@@ -155,3 +158,48 @@ def test_nonnegative_solution_is_the_constrained_optimum(ergodic):
         trial = bound.coefficients + step
         if (1.0 + prior.relative @ trial).min() >= 0.0:
             assert cost(trial) >= cost(bound.coefficients) * (1 - 1e-3)
+
+
+def test_a_smooth_galaxy_is_seen_to_be_smooth(bar, stars):
+    """The Gaussian bar has constant density: the evidence asks for a smooth difference from the base, and forces get better by it."""
+    places = bar.sample(400, np.random.default_rng(8))[:, :3]
+    places = places[np.hypot(places[:, 0], places[:, 1]) < 3.0]
+    truth = -bar.acceleration(places)
+
+    def error(weak):
+        return np.median(np.linalg.norm(weak.potential.evaluate(places, 1)[1] - truth, axis=1) / np.linalg.norm(truth, axis=1))
+
+    smooth = fit_weak(stars, DISC)
+    assert smooth.solution.scales.smoothness > 0.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(linear, "SMOOTHNESSES", (0.0,))
+        rough = fit_weak(stars, DISC)
+    assert rough.solution.scales.smoothness == 0.0
+    assert smooth.solution.evidence > rough.solution.evidence + 5.0
+    assert error(smooth) < 0.9 * error(rough)
+
+
+@pytest.mark.parametrize("smoothness", [0.0, 0.5])
+def test_precision_of_the_prior_is_the_mean_of_squares_that_it_says(smoothness):
+    """With one coefficient vector, against the density ratio and its slope by wide differences of the potential itself."""
+    volume = Cylinder(r_out=5 * u.kpc, half_height=1 * u.kpc)
+    base, basis = MiyamotoNagai(5e10, 2.0, 0.4), DiscBasis(r_max=5.1, z_max=1.02, n_radial=6, n_vertical=5, harmonics=(0, 2))
+    prior = DensityPrior(basis, base, volume, n_points=200, seed=1)
+    precision, log_determinant = prior.precision(PriorScales(0.5, smoothness))
+    assert log_determinant == pytest.approx(np.linalg.slogdet(precision)[1], rel=1e-9)
+    c = np.random.default_rng(2).normal(size=basis.size)
+
+    def ratio(x):
+        return basis.laplacian(x) @ c / np.einsum("nii->n", base.evaluate(x, 2)[2])
+
+    x, h = prior.points[::2], 1e-4
+    radius, phi = np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0])
+
+    def at(radius, phi):
+        return ratio(np.stack([radius * np.cos(phi), radius * np.sin(phi), x[:, 2]], axis=1))
+
+    along = (at(radius + h, phi) - at(radius - h, phi)) / (2 * h)
+    across = (at(radius, phi + h) - at(radius, phi - h)) / (2 * h) / radius
+    expected = 300.0 * smoothness**2 * np.mean((radius**2 + basis.r_scale**2) * (along**2 + across**2)) / 0.5**2
+    added = c @ (precision - prior.precision(PriorScales(0.5, 0.0))[0]) @ c
+    assert added == pytest.approx(expected, rel=0.15, abs=1e-9)
