@@ -3,14 +3,10 @@
     python benchmarks/recovery.py SNAPSHOT.npz [...] [--methods pattern,weak,linear,network] [--stars N] [--out recovery.json]
 
 For every snapshot (the format is that of the three shared ones): the whole disc R < 16, |z| < 2 kpc, and balls of 4 and 2 kpc at 8 kpc
-from the
-centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error, its
-relative
-error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density error;
-median error
-of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the distribution is counted
-with the
-first method that needs it).
+from the centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error,
+its relative error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density
+error; median error of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the
+distribution is counted with the first method that needs it).
 """
 
 from __future__ import annotations
