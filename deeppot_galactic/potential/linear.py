@@ -145,7 +145,7 @@ class DensityPrior:
     def _roughness(self, basis: Basis, base: AnalyticPotential, x: Array) -> Array:
         """n_rho < |l grad_xy d|^2 > at points (n, 3): (K, K)."""
         out = np.zeros((basis.size, basis.size))
-        radius = np.hypot(x[:, 0], x[:, 1])
+        radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-6)
         if isinstance(basis, DiscBasis):
             along = np.stack([x[:, 0] / radius, x[:, 1] / radius, np.zeros(len(x))], axis=1)
             length = np.sqrt(radius**2 + basis.r_scale**2)
