@@ -268,6 +268,15 @@ def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distrib
     return estimator_class(header["estimator"])._from_state(tensors, header["state"], common)
 
 
+def precision_of(tensors: dict[str, NDArray[Any]]) -> torch.dtype:
+    """Precision of the stored arrays of a network."""
+    kinds = {array.dtype for array in tensors.values()}
+    for kind, precision in ((np.float32, torch.float32), (np.float64, torch.float64)):
+        if kinds == {np.dtype(kind)}:
+            return precision
+    raise StoreError(f"the network is stored as {', '.join(sorted(map(str, kinds)))}, expected float32 or float64")
+
+
 def _check_sizes(tensors: dict[str, NDArray[Any]], state: Any) -> None:
     """Refuse network sizes that the stored arrays do not have, before anything of that size is made (`StoreError`)."""
     if not isinstance(state, dict):

@@ -1,6 +1,9 @@
 """Ensembles: the mean of several fits, and their spread as the uncertainty of the scores.
 
-    ln f = mean_k ln f_k,     s = mean_k s_k = grad ln f,     spread = standard deviation of s_k over the members.
+    ln f = mean_k ln f_k - ln c,     s = mean_k s_k = grad ln f,     spread = standard deviation of s_k over the members.
+
+c < 1 is the share of mean_k f_k that the geometric mean has, found from draws of the members, so that f integrates to the stars as they do.
+A draw x of a member, accepted with the probability exp(mean_k ln f_k) / mean_k f_k, is a draw of f.
 
 Members differ in seed: initial weights, batches and the stars held out for validation, so that together they have seen all stars. The
 mean removes what is particular to one training; what all of them share, the finite sample itself, stays.
@@ -17,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, FitError
 from ..training import History
 from .base import Distribution
 from .members import member_checkpoint, members_from_state, members_state, train_members
@@ -27,18 +30,26 @@ if TYPE_CHECKING:
     from ..catalogue.volumes import Volume
 
 
+DRAWS = 2**14
+"""From which the normalisation of the mean is found."""
+LEAST_ACCEPTED = 1e-3
+"""Share of the members' draws below which they are too different to have a mean."""
+
+
 class EnsembleDistribution(Distribution):
-    """The mean of its ``members``."""
+    """The mean of its ``members``, normalised; ``log_scale`` is -ln c."""
 
     estimator = "ensemble"
 
-    def __init__(self, *, members: list[Distribution], **common: Any) -> None:
+    def __init__(self, *, members: list[Distribution], log_scale: float = 0.0, **common: Any) -> None:
         super().__init__(**common)
         self.members = members
+        self.log_scale = log_scale
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parts = [member._evaluate(x.clone()) for member in self.members]
-        return torch.stack([p[0].cpu() for p in parts]).mean(0), torch.stack([p[1].cpu() for p in parts]).mean(0)
+        log_f = torch.stack([p[0].cpu() for p in parts]).mean(0) + self.log_scale
+        return log_f, torch.stack([p[1].cpu() for p in parts]).mean(0)
 
     def score_spread(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Standard deviation (n, 6) of the members' scores at phase-space points (n, 6) in kpc and km/s; 1/kpc and s/km."""
@@ -53,20 +64,38 @@ class EnsembleDistribution(Distribution):
         return any(member.prefers_stars for member in self.members)
 
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
-        """Equal shares from every member, in random order."""
+        rng = np.random.default_rng([seed, 0xE5])
+        kept: list[NDArray[np.float64]] = []
+        found = drawn = 0
+        while found < n:
+            x = self.draw_members(max(n - found, 1024), seed + len(kept) * len(self.members))
+            kept.append(x[np.log(rng.uniform(size=len(x))) < self.log_acceptance(x)])
+            found, drawn = found + len(kept[-1]), drawn + len(x)
+            if found < LEAST_ACCEPTED * drawn:
+                raise FitError(f"only {found} of {drawn} draws of the members are likely for all of them; they have not learned the same f")
+        return np.concatenate(kept)[:n]
+
+    def draw_members(self, n: int, seed: int) -> NDArray[np.float64]:
+        """Draws (n, 6) of the mixture: equal shares from every member, in random order."""
         counts = np.diff(np.linspace(0, n, len(self.members) + 1).astype(int))
         x = np.concatenate([m._sample(int(k), seed + i) for i, (m, k) in enumerate(zip(self.members, counts, strict=True)) if k])
         return np.random.default_rng(seed).permutation(x)
+
+    def log_acceptance(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """ln of the geometric over the arithmetic mean of the members' f at points (n, 6): (n,), never positive."""
+        log_f = np.stack([member.evaluate(x)[0] for member in self.members])
+        return log_f.mean(0) - (np.logaddexp.reduce(log_f, axis=0) - np.log(len(log_f)))
 
     def _parts(self) -> list[Any]:
         return list(self.members)
 
     def _state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        return members_state(self.members)
+        tensors, header = members_state(self.members)
+        return tensors, header | {"log_scale": self.log_scale}
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> EnsembleDistribution:
-        return cls(members=members_from_state(tensors, header), **common)
+        return cls(members=members_from_state(tensors, header), log_scale=float(header["log_scale"]), **common)
 
 
 def fit_ensemble(
@@ -112,7 +141,16 @@ def fit_ensemble(
     first = fitted[0]
     meta = {"members": [member.meta for member in fitted], "seed": seed}
     common = {"volume": volume, "n_stars": first.n_stars, "history": History.from_dict(first.history.to_dict()), "meta": meta}
-    return EnsembleDistribution(members=fitted, tracers=first.tracers, **common)
+    return mean_of(fitted, seed=seed, tracers=first.tracers, **common)
+
+
+def mean_of(members: list[Distribution], *, seed: int, **common: Any) -> EnsembleDistribution:
+    """The ensemble of ``members``, normalised with draws of them; ``common`` are the keywords of `Distribution`."""
+    ensemble = EnsembleDistribution(members=members, **common)
+    if ensemble.has_sampler:
+        accepted = ensemble.log_acceptance(ensemble.draw_members(DRAWS, seed))
+        ensemble.log_scale = -float(np.log(np.mean(np.exp(accepted))))
+    return ensemble
 
 
 def _fit_member(job: tuple[Any, Any, int, dict[str, Any]]) -> Distribution:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import FitError
-from .base import Distribution
+from .base import Distribution, precision_of
 from .padding import Padding
 from .vector_field import VectorField
 from .whitening import Whitening
@@ -144,7 +144,7 @@ class FlowDistribution(Distribution):
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> FlowDistribution:
-        flow = ContinuousFlow.from_description(header["flow"])
+        flow = ContinuousFlow.from_description(header["flow"]).to(precision_of(tensors))
         flow.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
         padding = None if header.get("padding") is None else Padding.from_dict(header["padding"])

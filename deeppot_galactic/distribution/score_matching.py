@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..training import Progress, ShuffledBatches, TrainingSettings, split_indices, train
-from .base import Distribution
+from .base import Distribution, precision_of
 from .energy_network import EnergyNetwork
 from .features import DiscFeatures, Features, PlainFeatures
 from .importance import resampled
@@ -171,7 +171,7 @@ class ScoreMatchingDistribution(Distribution):
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> ScoreMatchingDistribution:
         features = Features.from_dict(header["features"])
-        network = EnergyNetwork(features=features, width=int(header["width"]), depth=int(header["depth"]))
+        network = EnergyNetwork(features=features, width=int(header["width"]), depth=int(header["depth"])).to(precision_of(tensors))
         network.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
         return cls(network=network, whitening=whitening, log_scale=float(header["log_scale"]), images=header["images"], **common)

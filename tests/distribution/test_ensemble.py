@@ -11,8 +11,9 @@ import pytest
 from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.base import Distribution
-from deeppot_galactic.distribution.ensemble import fit_ensemble
+from deeppot_galactic.distribution.ensemble import fit_ensemble, mean_of
 from deeppot_galactic.distribution.executors import executor_class, open_executor
+from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.errors import ConfigError
 
 from .conftest import disc_stars
@@ -30,10 +31,29 @@ def test_mean_and_spread(ensemble):
     x = ensemble.tracers.phase_space[:100]
     ln_f, score = ensemble.evaluate(x)
     parts = [m.evaluate(x) for m in ensemble.members]
-    assert np.allclose(ln_f, np.mean([p[0] for p in parts], axis=0))
+    assert np.allclose(ln_f, np.mean([p[0] for p in parts], axis=0) + ensemble.log_scale)
     assert np.allclose(score, np.mean([p[1] for p in parts], axis=0))
     assert np.allclose(ensemble.score_spread(x), np.std([p[1] for p in parts], axis=0, ddof=1))
     assert np.abs(parts[0][1] - parts[1][1]).max() > 0  # members differ
+
+
+def test_f_and_draws_are_the_same_distribution_however_much_members_differ():
+    """Members of hot and of cold stars: the integral of f, by importance sampling, is their number, and draws have its dispersion."""
+    stars = disc_stars(3000)
+    fits = []
+    for k, factor in enumerate((0.7, 1.5)):
+        x = stars.copy()
+        x[:, 5] *= factor
+        fits.append(fit_distribution(Tracers(x), VOLUME, seed=k, **(TINY | {"steps": 150})))
+    df = mean_of(fits, seed=3, volume=VOLUME, n_stars=fits[0].n_stars, history=fits[0].history)
+    assert df.log_scale > 0.02
+    proposals = fits[1]._sample(100_000, 9)  # of the hot stars
+    ratio = np.exp(df.evaluate(proposals)[0] - fits[1].evaluate(proposals)[0])
+    assert ratio.mean() == pytest.approx(1.0, abs=0.03)
+    weighted = np.sqrt(np.average(proposals[:, 5] ** 2, weights=ratio))
+    drawn = df._sample(20_000, 4)
+    assert np.std(drawn[:, 5]) == pytest.approx(weighted, rel=0.03)
+    assert np.std(np.concatenate([f._sample(10_000, 5) for f in fits])[:, 5]) > 1.05 * weighted  # the mixture is wider
 
 
 def test_file(ensemble, tmp_path):

@@ -92,8 +92,10 @@ def test_a_star_does_not_know_its_batch_mates(case):
     assert np.allclose(others[1][0], score[0], rtol=1e-4, atol=1e-5 * np.abs(score).max())
 
 
-def test_save_and_load(case, tmp_path):
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_save_and_load(case, tmp_path, dtype):
     _, df = case
+    df.to(dtype=dtype)
     df.save(tmp_path / "df.safetensors")
     again = Distribution.load(tmp_path / "df.safetensors")
     x = points(df)
