@@ -201,6 +201,11 @@ def paper(
     say = error_console()
     say.quiet = as_json
     with bars(quiet=as_json) as progress:
+
+        def announce(text: str) -> None:
+            progress.restart()
+            say.print(text)
+
         done = reproduce(
             [*snapshots, *(more or [])],
             out,
@@ -212,7 +217,7 @@ def paper(
             threads=threads or 0,
             resume=resume,
             progress=progress,
-            announce=say.print,
+            announce=announce,
         )
     if as_json:
         _print_json({"folder": str(done.folder), "page": str(done.page), "rows": done.rows})

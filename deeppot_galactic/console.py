@@ -40,23 +40,23 @@ class Bars:
         self._progress, self._console = progress, console
         self._tasks: dict[str, TaskID] = {}
         self._begun: dict[str, tuple[float, int]] = {}  # when, and how much had been done
-        self._done: dict[str, int] = {}
         self._last = 0.0
 
     def __call__(self, stage: str, done: int, total: int, values: dict[str, float]) -> None:
         text = "  ".join(f"{name} {_number(value)}" for name, value in values.items())
-        again = done < self._done.get(stage, done)  # the stage of the next run, or a training that went back
-        self._done[stage] = done
         if self._progress is None:
-            if again:
-                del self._begun[stage]
             self._line(stage, done, total, text)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._progress.add_task(stage, total=total, values="")
-        elif again:
-            self._progress.reset(self._tasks[stage])
         self._progress.update(self._tasks[stage], completed=done, total=total, values=text)
+
+    def restart(self) -> None:
+        """Forget what was shown: the stages come again, for another run."""
+        if self._progress is not None:
+            for task in self._tasks.values():
+                self._progress.remove_task(task)
+        self._tasks, self._begun = {}, {}
 
     def _line(self, stage: str, done: int, total: int, text: str) -> None:
         now = time.monotonic()

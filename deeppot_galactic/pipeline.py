@@ -96,10 +96,9 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
         if not group.leads:
             follow(config, Path(out), group)
             return RunResult(Path(out), {}, Path(out) / "report.html")
-        try:
-            return _lead(config, out, resume, progress, group)
-        finally:
-            group.agree(DONE)
+        result = _lead(config, out, resume, progress, group)
+        group.agree(DONE)  # not after an error: the others may be in the middle of a training, and end when this process does
+        return result
 
 
 def _lead(config: Config, out: str | Path, resume: bool, progress: Progress | None, group: Group) -> RunResult:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .errors import ConfigError, DeepPotError, DeepPotWarning
+from .errors import ConfigError, DeepPotWarning
 from .preparation import distribution_options, load_catalogue, make_frame
 from .store import read_json
 
@@ -98,19 +98,16 @@ def check_team(config: Config, size: int) -> None:
 
 
 def follow(config: Config, folder: Path, group: Group) -> None:
-    """Take part in the fits that the first process announces, until it is done."""
+    """Take part in the fits that the first process announces, until it is done. An error ends this process, and torchrun then all."""
     stars: tuple[Tracers, Volume] | None = None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeepPotWarning)  # the first process says them
         while (announced := int(group.agree(DONE))) != DONE:
-            try:
-                if announced == DISTRIBUTION:
-                    stars = load_catalogue(config)[:2] if stars is None else stars
-                    fit_run_distribution(config, *stars, distribution_checkpoint(folder))
-                else:
-                    from .distribution.gradients import GradientSample
+            if announced == DISTRIBUTION:
+                stars = load_catalogue(config)[:2] if stars is None else stars
+                fit_run_distribution(config, *stars, distribution_checkpoint(folder))
+            else:
+                from .distribution.gradients import GradientSample
 
-                    points = GradientSample.load(folder / "gradients.h5")
-                    fit_run_potential(config, points, read_json(folder / "pattern_speed.json"), potential_checkpoint(folder))
-            except DeepPotError:
-                continue  # the first process meets the same and reports it
+                points = GradientSample.load(folder / "gradients.h5")
+                fit_run_potential(config, points, read_json(folder / "pattern_speed.json"), potential_checkpoint(folder))

@@ -1,7 +1,7 @@
 """Turn the tutorials, Python scripts in jupytext's percent format, into pages.
 
 A cell that begins with ``# %% [markdown]`` is text, one that begins with ``# %%`` is code. Where code ends in ``show(figure, "name")``
-the picture ``images/tutorials/name.png`` follows it, if there is one (``python tutorials/pictures.py`` makes them).
+the picture ``images/tutorials/name.png`` follows it, if there is one.
 """
 
 from __future__ import annotations

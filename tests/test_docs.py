@@ -55,8 +55,7 @@ def test_from_the_page_to_an_orbit_by_pasting(page: str, tmp_path: Path) -> None
     pytest.importorskip("galpy")
     tracers = dg.read_tracers(dg.demo_path()).select(np.arange(0, 131_072, 16))
     volume = dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
-    x = tracers.within(volume).phase_space
-    model = dg.fit_potential(dg.GradientSample(x, np.zeros(len(x)), np.zeros_like(x), volume=volume), method="weak")
+    model = dg.fit_potential(dg.GradientSample.of_stars(tracers, volume), method="weak")
     (tmp_path / "first-look").mkdir()
     model.save(tmp_path / "first-look" / "model.safetensors")  # in the place of the run of `deeppot demo`
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.S)

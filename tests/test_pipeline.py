@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from deeppot_galactic import trainings
 from deeppot_galactic.config import Config, parse_config
 from deeppot_galactic.demo import demo_config
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
@@ -316,6 +317,34 @@ def test_files_that_may_not_grow(finished: RunResult, tmp_path: Path, limit: int
     assert "File too large" in done.stderr
     assert done.stderr.count("\n") == 1
     finish(folder, finished.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [3000, 50_000])
+def test_an_error_in_one_process_ends_all_of_them(finished: RunResult, tmp_path: Path, limit: int) -> None:
+    """The first process cannot write: the others, in the middle of a training or before it, do not wait for ever."""
+    options = {"steps": 60, "validate_every": 20, "checkpoint_every": 10, "optimiser": "radam", "rate": 1e-3}
+    command, environment = command_for(tmp_path / "out", small_config().replace(distribution={"options": options}))
+    several = [command[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command[1:]]
+    limited = ["sh", "-c", f"ulimit -f {-(-limit // 512)}; exec {shlex.join(several)}"]
+    done = subprocess.run(limited, env={**environment, "USE_LIBUV": "0"}, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode != 0
+    assert "File too large" in done.stderr
+
+
+def test_the_others_do_not_swallow_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Announced:
+        size, leads = 2, False
+
+        def agree(self, _: float) -> float:
+            return trainings.DISTRIBUTION
+
+    def unreadable(_: Config) -> Any:
+        raise StoreError("stars.fits cannot be read on this machine")
+
+    monkeypatch.setattr(trainings, "load_catalogue", unreadable)
+    with pytest.raises(StoreError, match="on this machine"):
+        trainings.follow(small_config(), tmp_path, Announced())  # type: ignore[arg-type]
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,5 @@ def some(tracers: dg.Tracers, n: int, *, seed: int = 0) -> dg.Tracers:
 
 def weak_potential(tracers: dg.Tracers, volume: dg.Volume) -> dg.PotentialModel:
     """Potential and pattern speed by the weak form: moments of the stars alone, no training."""
-    x = tracers.within(volume).phase_space
-    points = dg.GradientSample(x, np.zeros(len(x)), np.zeros_like(x), volume=volume)  # the weak form needs no scores
+    points = dg.GradientSample.of_stars(tracers, volume)  # the weak form needs no scores
     return dg.fit_potential(points, method="weak")

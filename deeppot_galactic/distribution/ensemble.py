@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, FitError
-from ..training import History
 from .base import Distribution
-from .members import member_checkpoint, members_from_state, members_state, train_members
+from .members import joint_history, member_checkpoint, members_from_state, members_state, train_members
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -140,7 +139,7 @@ def fit_ensemble(
     fitted = train_members(_fit_member, jobs, executor)
     first = fitted[0]
     meta = {"members": [member.meta for member in fitted], "seed": seed}
-    common = {"volume": volume, "n_stars": first.n_stars, "history": History.from_dict(first.history.to_dict()), "meta": meta}
+    common = {"volume": volume, "n_stars": first.n_stars, "history": joint_history(fitted, first), "meta": meta}
     return mean_of(fitted, seed=seed, tracers=first.tracers, **common)
 
 

@@ -162,7 +162,9 @@ def _finished_blocks(waiting: Path, note: Path, identity: str, columns: int) -> 
 
 def _identity(df: Distribution, source: PointSource, seed: int) -> str:
     tensors, header = df._state()
-    digest = hashlib.sha256(json.dumps(jsonable([header, source.n, source.name, source.key, seed]), sort_keys=True).encode())
+    digest = hashlib.sha256(
+        json.dumps(jsonable([header, source.n, source.name, source.key, source.weighted, seed]), sort_keys=True).encode()
+    )
     for name in sorted(tensors):
         digest.update(name.encode() + np.ascontiguousarray(tensors[name]).tobytes())
     return digest.hexdigest()

@@ -69,6 +69,29 @@ class GradientSample:
         self.copies, self.copy_weights = copies, copy_weights
         self.meta: dict[str, Any] = {} if meta is None else meta
 
+    @classmethod
+    def of_stars(cls, tracers: Tracers, volume: Volume) -> GradientSample:
+        """The stars of a volume as they are, without a distribution function: enough for ``fit_potential(..., method="weak")``.
+
+        Parameters
+        ----------
+        tracers : Tracers
+        volume : Volume
+
+        Returns
+        -------
+        GradientSample
+            ln f and the scores are not known (NaN).
+
+        Raises
+        ------
+        VolumeError
+            When no star lies in the volume.
+        """
+        stars = tracers.within(volume)
+        x = stars.phase_space
+        return cls(x, np.full(len(x), np.nan), np.full(x.shape, np.nan), volume=volume, weights=stars.weights, meta={"source": "stars"})
+
     def __len__(self) -> int:
         return len(self.points)
 

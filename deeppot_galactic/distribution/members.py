@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from numpy.typing import NDArray
 
+from ..training import History
 from .base import Distribution, rebuild
 
 Job = TypeVar("Job")
@@ -37,6 +38,13 @@ def members_from_state(tensors: dict[str, NDArray[Any]], header: dict[str, Any])
 def train_members(fit: Callable[[Job], Distribution], jobs: Sequence[Job], executor: Executor | None) -> list[Distribution]:
     """Fit every job, one after the other or with an executor; the order of the results is that of the jobs."""
     return [fit(job) for job in jobs] if executor is None else list(executor.map(fit, jobs))
+
+
+def joint_history(members: Sequence[Distribution], shown: Distribution) -> History:
+    """The history of one member, with the restarts of all, each with the number of its ``member``."""
+    history = History.from_dict(shown.history.to_dict())
+    history.restarts = [{**restart, "member": k} for k, member in enumerate(members) for restart in member.history.restarts]
+    return history
 
 
 def member_checkpoint(checkpoint: str | Path | None, name: str) -> Path | None:

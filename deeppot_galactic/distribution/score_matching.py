@@ -103,7 +103,8 @@ class ScoreMatchingSettings:
         filled = self
         if filled.steps is None:
             steps = min(max(round(MOST_STEPS * n / ENOUGH_STARS), LEAST_STEPS), MOST_STEPS)
-            filled = replace(filled, steps=steps, validate_every=min(filled.validate_every, steps // 10))
+            often = {"validate_every": min(self.validate_every, steps // 10), "checkpoint_every": min(self.checkpoint_every, steps // 3)}
+            filled = replace(filled, steps=steps, **often)
         if filled.weight_decay is None:
             filled = replace(filled, weight_decay=min(DECAY / max(filled.most_steps, 1), STRONGEST_DECAY))
         return filled

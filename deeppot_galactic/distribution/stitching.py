@@ -26,10 +26,9 @@ from torch import Tensor
 
 from ..catalogue.volumes import Cylinder
 from ..errors import FitError
-from ..training import History
 from .base import Distribution
 from .flow import LEAST_ACCEPTED, FlowDistribution, draw_from_flow
-from .members import member_checkpoint, members_from_state, members_state, train_members
+from .members import joint_history, member_checkpoint, members_from_state, members_state, train_members
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -191,7 +190,7 @@ def fit_stitched(
         members=members,
         volume=volume,
         n_stars=float(sum(member.n_stars for member in members)),
-        history=History.from_dict(members[int(np.argmax([m.n_stars for m in members]))].history.to_dict()),
+        history=joint_history(members, max(members, key=lambda m: m.n_stars)),
         tracers=stars,
         meta={"seed": seed, "members": [member.meta | {"volume": member.volume.to_dict()} for member in members]},
     )

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalogue.volumes import Cylinder
+from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
 from .frame import RotatingFrame, omega_errors, stationarity_rate
 from .model import PotentialModel
@@ -191,6 +191,8 @@ def fit_potential(
     settings = resolve_settings(preset, overrides)
     if len(points) < MIN_STARS:
         raise FitError(f"{len(points)} points with scores; a potential needs at least {MIN_STARS}")
+    if method != "weak" and not np.isfinite(points.score).all():
+        raise FitError(f"method {method!r} needs scores, and these points have none; draw_gradients makes them, or use method='weak'")
     frame = RotatingFrame() if frame is None else frame
     if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")
@@ -326,7 +328,7 @@ def _fit_network(
     """Frame, errors of Omega (3,), potential, posterior, history and diagnostics of the network fit."""
     from .network_fit import train_network
 
-    anchored = settings.anchor > 0 and weak.solution.identified
+    anchored, omega_prior = settings.anchor > 0 and weak.solution.identified, _omega_prior(frame)
     if anchored and "omega_z" in frame.free and "omega_z" not in frame.prior:
         frame = frame.starting_from(weak.solution.omega, weak.omega_error)
     inner, fitted, history, scale = train_network(
@@ -337,12 +339,25 @@ def _fit_network(
     errors = omega_errors(points.points, points.score, rate, fitted)
     if "omega_z" in fitted.free:
         disagreement = 0.0 if anchored else fitted.omega_vector[2] - weak.solution.omega
-        if anchored and not isinstance(points.volume, Cylinder):
-            # Away from the axis the weak form cannot see that another pattern rules there; what the scores say may.
-            scores = fit_pointwise(
-                points.points, points.score, points.volume, weak.base, weights=points.weights, n_max=SOME_POINTS, seed=seed
-            )
-            disagreement = scores[1].omega - weak.solution.omega
+        if anchored and not _holds_the_axis(points.volume):
+            disagreement = _disagreement_of_scores(points, weak, omega_prior, seed)
         errors[2] = float(np.hypot(weak.omega_error, disagreement))
     meta = {"residual_scale": scale, "median_rate": float(np.median(np.abs(rate)))}
     return fitted, errors, inner, weak.posterior if anchored else None, history.to_dict(), meta
+
+
+def _holds_the_axis(volume: Volume) -> bool:
+    """Whether the bar can be seen as a whole, so that no other pattern is taken for it."""
+    return volume.mask is None and (isinstance(volume, Cylinder) or bool(volume.contains(np.array([[0.0, 0.0, volume.center[2]]]))[0]))
+
+
+def _disagreement_of_scores(points: GradientSample, weak: WeakFit, omega_prior: tuple[float, float] | None, seed: int) -> float:
+    """How much more than by its own noise the scores' Omega differs from the weak form's; 0 where it is not known."""
+    x, s = points.points, points.score
+    try:
+        alone = fit_pointwise(
+            x, s, points.volume, weak.base, weights=points.weights, omega_prior=omega_prior, n_max=SOME_POINTS, seed=seed
+        )[1]
+    except FitError:
+        return 0.0
+    return float(np.sqrt(max((alone.omega - weak.solution.omega) ** 2 - alone.omega_error**2, 0.0)))

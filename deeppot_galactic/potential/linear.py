@@ -8,10 +8,14 @@ at points spread through the volume (where stars are few, too):
 
     prior = c^T P c / tau^2,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
 
-d = lap B / 4 pi G rho_base. sigma says how smooth that difference is along the plane, on the scale l = R (or the radius of a ball). tau
-and sigma maximise the evidence, ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)]. Non-negative density is a set of
-linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to the unconstrained one in
-the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974, chapter 23).
+d = lap B / 4 pi G rho_base. sigma says how smooth that difference is along the plane, on the scale l = sqrt(R^2 + a^2) with the softening
+a of the basis, or the radius of a ball's basis. tau and sigma maximise the evidence,
+
+    ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)].
+
+Non-negative density is a set of linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to
+the unconstrained one in the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974,
+chapter 23).
 """
 
 from __future__ import annotations
@@ -293,7 +297,12 @@ def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: in
         e = solve_triangular(lower, np.concatenate([np.zeros((len(rows), 1)), rows], axis=1).T, lower=True).T
         f = -(1.0 + rows @ theta[1:]) + 1e-5
         matrix = np.concatenate([e.T, f[None, :]])
-        multipliers, _ = nnls(matrix, np.concatenate([np.zeros(e.shape[1]), [1.0]]), maxiter=50 * len(f))
+        try:
+            multipliers, _ = nnls(matrix, np.concatenate([np.zeros(e.shape[1]), [1.0]]), maxiter=50 * len(f))
+        except RuntimeError:
+            raise FitError(
+                f"no potential with density >= 0 at {len(f)} points was found; the stars do not fit the volume or the frame"
+            ) from None
         residual = matrix @ multipliers
         residual[-1] -= 1.0
         z = -residual[:-1] / residual[-1]

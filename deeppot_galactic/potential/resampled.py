@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 
 from ..distribution.gradients import GradientSample
@@ -22,9 +23,45 @@ from .model import PotentialModel
 from .moments import Progress
 
 
+class PotentialEnsemble(list[PotentialModel]):
+    """Fits to bootstrap samples: a list of models, whose scatter is the statistical error of whatever is derived from them."""
+
+    @property
+    def omega_error(self) -> u.Quantity:
+        """Standard deviation (3,) of Omega over the members."""
+        return np.std(u.Quantity([model.omega for model in self]), axis=0, ddof=1)
+
+    def acceleration_error(self, pos: u.Quantity) -> u.Quantity:
+        """Standard deviation of the acceleration over the members.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+
+        Returns
+        -------
+        Quantity, shape (N, 3)
+            Component by component.
+        """
+        return np.std(u.Quantity([model.acceleration(pos) for model in self]), axis=0, ddof=1)
+
+    def density_error(self, pos: u.Quantity) -> u.Quantity:
+        """Standard deviation of the density over the members.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+
+        Returns
+        -------
+        Quantity, shape (N,)
+        """
+        return np.std(u.Quantity([model.density(pos) for model in self]), axis=0, ddof=1)
+
+
 def fit_ensemble(
     points: GradientSample, *, members: int = 8, method: str = "weak", seed: int = 0, progress: Progress | None = None, **options: Any
-) -> list[PotentialModel]:
+) -> PotentialEnsemble:
     """Fit the potential again and again to bootstrap samples.
 
     Parameters
@@ -44,7 +81,8 @@ def fit_ensemble(
 
     Returns
     -------
-    list of PotentialModel
+    PotentialEnsemble
+        A list of models.
 
     Raises
     ------
@@ -54,12 +92,23 @@ def fit_ensemble(
     if members < 2:
         raise FitError(f"an ensemble needs at least two members, found {members}")
     rng = np.random.default_rng(seed)
-    models = []
+    models = PotentialEnsemble()
     for k in range(members):
         draw = rng.integers(0, len(points), len(points))
         weights = None if points.weights is None else points.weights[draw]
+        copies, copy_weights = points.copies, points.copy_weights
+        if copies is not None:
+            again = rng.integers(0, len(copies), len(copies))
+            copies, copy_weights = copies[again], None if copy_weights is None else copy_weights[again]
         sample = GradientSample(
-            points.points[draw], points.log_density[draw], points.score[draw], volume=points.volume, weights=weights, meta=points.meta
+            points.points[draw],
+            points.log_density[draw],
+            points.score[draw],
+            volume=points.volume,
+            weights=weights,
+            meta=points.meta,
+            copies=copies,
+            copy_weights=copy_weights,
         )
         models.append(fit_potential(sample, method=method, seed=seed, **options))
         if progress is not None:

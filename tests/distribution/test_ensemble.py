@@ -14,6 +14,7 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.ensemble import fit_ensemble, mean_of
 from deeppot_galactic.distribution.executors import executor_class, open_executor
 from deeppot_galactic.distribution.fit import fit_distribution
+from deeppot_galactic.distribution.members import joint_history
 from deeppot_galactic.errors import ConfigError
 
 from .conftest import disc_stars
@@ -35,6 +36,17 @@ def test_mean_and_spread(ensemble):
     assert np.allclose(score, np.mean([p[1] for p in parts], axis=0))
     assert np.allclose(ensemble.score_spread(x), np.std([p[1] for p in parts], axis=0, ddof=1))
     assert np.abs(parts[0][1] - parts[1][1]).max() > 0  # members differ
+
+
+def test_restarts_of_every_member_are_kept(ensemble):
+    histories = [member.history for member in ensemble.members]
+    histories[0].restarts, histories[2].restarts = [{"at": 3}], [{"at": 7}]
+    try:
+        again = mean_of(ensemble.members, seed=0, volume=VOLUME, n_stars=1.0, history=joint_history(ensemble.members, ensemble.members[1]))
+    finally:
+        histories[0].restarts = histories[2].restarts = []
+    assert again.history.restarts == [{"at": 3, "member": 0}, {"at": 7, "member": 2}]
+    assert again.history.train_loss == histories[1].train_loss
 
 
 def test_f_and_draws_are_the_same_distribution_however_much_members_differ():

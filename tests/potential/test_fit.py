@@ -4,6 +4,7 @@ import astropy.units as u
 import numpy as np
 import pytest
 
+from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Ball, Cylinder
 from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import AxisymmetryWarning, ConfigError, FitError, FrameError, StoreError
@@ -118,6 +119,17 @@ def test_bad_requests_are_named(mock, points):
         PotentialModel.load("nothing.safetensors")
 
 
+def test_stars_without_scores_are_enough_for_the_weak_form(mock):
+    tracers = Tracers(mock.sample(4000, np.random.default_rng(0)), weights=np.random.default_rng(1).uniform(0.5, 1.5, 4000))
+    points = GradientSample.of_stars(tracers, VOLUME)
+    model = fit_potential(points, method="weak")
+    zero = GradientSample(points.points, np.zeros(len(points)), np.zeros((len(points), 6)), volume=VOLUME, weights=points.weights)
+    assert model.omega[2] == fit_potential(zero, method="weak").omega[2]
+    for method in ("linear", "network"):
+        with pytest.raises(FitError, match="needs scores.*method='weak'"):
+            fit_potential(points, method=method)
+
+
 def test_circular_speed_agrees_with_the_forces(mock, few_points):
     model = fit_potential(few_points, method="weak", frame=start(mock))
     speed = model.circular_speed([1.0, 2.0, 3.0] * u.kpc)
@@ -200,5 +212,5 @@ def test_in_a_ball_the_error_of_omega_knows_what_the_scores_say(mock):
     weak = fits[0].meta["weak_form"]
     assert weak["identified"]
     disagreement = linear.omega[2].value - weak["omega"]
-    assert fits[1].omega_error[2].value == pytest.approx(np.hypot(weak["omega_error"], disagreement), rel=0.05)
+    assert fits[1].omega_error[2].value == pytest.approx(np.hypot(weak["omega_error"], disagreement), rel=0.1)
     assert fits[0].omega_error[2].value < fits[1].omega_error[2].value

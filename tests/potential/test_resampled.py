@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from deeppot_galactic import fit_ensemble
+from deeppot_galactic.catalogue.copies import Copies
+from deeppot_galactic.catalogue.tracers import Tracers
 from deeppot_galactic.catalogue.volumes import Cylinder
 from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import FitError
-from deeppot_galactic.potential import resampled
+from deeppot_galactic.mocks import ErgodicBar
+from deeppot_galactic.potential import fit_potential, resampled
 
 VOLUME = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
 
@@ -49,3 +52,27 @@ def test_members_scatter_by_the_statistical_error(monkeypatch):
     np.testing.assert_array_equal(again[1].points.log_density, models[1].points.log_density)
     with pytest.raises(FitError, match="at least two"):
         fit_ensemble(points, members=1)
+
+
+def test_errors_of_a_real_ensemble_are_of_the_size_of_the_posterior():
+    """Three weak fits of a bar: Omega, forces and densities scatter as the posterior of one fit says, within a factor of three."""
+    mock = ErgodicBar()
+    points = GradientSample.of_stars(Tracers(mock.sample(8000, np.random.default_rng(0))), VOLUME)
+    models = fit_ensemble(points, members=3, seed=1)
+    one = fit_potential(points, method="weak")
+    pos = points.points[:200, :3] * u.kpc
+    assert isinstance(models, list) and len(models) == 3
+    assert 0.1 < models.omega_error[2] / one.omega_error[2] < 3.0
+    for name in ("acceleration_error", "density_error"):
+        ratio = np.median(getattr(models, name)(pos) / getattr(one, name)(pos))
+        assert 0.2 < ratio < 3.0, name
+
+
+def test_copies_are_drawn_again_too(monkeypatch):
+    monkeypatch.setattr(resampled, "fit_potential", lambda points, **_: MeanOfStars(points))
+    points = sample(300)
+    rows = np.broadcast_to(np.arange(400.0)[:, None, None], (400, 2, 6))
+    points.copies, points.copy_weights = Copies(np.array([2.0, -1.0]), rows), np.arange(400.0)
+    drawn = fit_ensemble(points, members=2)[0].points
+    assert drawn.copies is not None and len(drawn.copies) == 400 > len(set(drawn.copy_weights)) > 200
+    np.testing.assert_array_equal(drawn.copies.rows[:, 0, 0], drawn.copy_weights)

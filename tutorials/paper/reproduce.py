@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=None)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    snapshots = [path for path in sorted(options.folder.glob("*.npz")) if (truth := dg.read_truth(path)) and truth.omega is not None]
+    found = {path: dg.read_truth(path) for path in sorted(options.folder.glob("*.npz"))}
+    snapshots = [path for path, truth in found.items() if truth and truth.omega is not None and truth.bar_angle is not None]
     only = [name.strip() for name in options.volumes.split(",") if name.strip()]
     presets = options.presets.split(",")
     done = reproduce(snapshots, options.out, presets=presets, only=only, stars=options.stars, resume=True, announce=print)
