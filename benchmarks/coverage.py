@@ -5,8 +5,8 @@
 Rotating Gaussian bars (an exact, stationary distribution function) of axis ratios, angles and pattern speeds drawn at random; ergodic
 f(E_J) inside corotation of a realistic barred potential; and, with ``--snapshot``, disjoint random parts of a snapshot of test particles
 with its truth. For `pattern_speed` and `fit_weak`: the share of realisations with |Omega - truth| below the claimed error, the root mean
-square of the deviation in units of it, the median claim; for the forces of `fit_weak` the share of force components within their
-claimed error at the places of the stars.
+square of the deviation in units of it, the median claim; for `fit_weak` the share of force components along the plane, and of densities,
+within their claimed error at the places of the stars.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ import numpy as np
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
+from deeppot_galactic.mocks import AnalyticDistribution
 from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.potential.weak_fit import fit_weak
+from deeppot_galactic.units import G
 
-Case = tuple[np.ndarray, dg.Volume, float, np.ndarray, np.ndarray]
-"""Stars (n, 6), volume, true Omega, places (m, 3), true gradient of Phi there (m, 3)."""
+Case = tuple[np.ndarray, dg.Volume, float, np.ndarray, np.ndarray, np.ndarray]
+"""Stars (n, 6), volume, true Omega, places (m, 3), true gradient of Phi (m, 3) and density (m,) there."""
 
 
 def gaussian_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
@@ -38,7 +40,7 @@ def gaussian_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case
         bar = GaussianBar(lengths=lengths, sigma=80.0, omega=rng.uniform(25.0, 50.0), angle=rng.uniform(0.0, np.pi))
         w = bar.sample(stars, rng)
         places = _places(w, 3.5, 1.0)
-        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc), bar.omega, places, -bar.acceleration(places)
+        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc), bar.omega, places, -bar.acceleration(places), _density(bar, places)
 
 
 def ergodic_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
@@ -46,7 +48,17 @@ def ergodic_bars(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]
     for _ in range(n):
         w = bar.sample(stars, rng)
         places = _places(w, 4.0, 1.0)
-        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc), bar.omega, places, -bar.acceleration(places)
+        yield w, dg.Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc), bar.omega, places, -bar.acceleration(places), _density(bar, places)
+
+
+def ergodic_balls(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
+    """Off the axis, inside the bar's own region."""
+    bar, ball = ErgodicBar(), dg.Ball([2.0, 0.7, 0.0] * u.kpc, 1.7 * u.kpc)
+    for _ in range(n):
+        w = bar.sample(5 * stars, rng)
+        w = w[ball.contains(w[:, :3])]
+        places = w[np.linalg.norm(w[:, :3] - ball.center, axis=1) < 1.4][:500, :3]
+        yield w, ball, bar.omega, places, -bar.acceleration(places), _density(bar, places)
 
 
 def parts(path: Path, n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
@@ -56,7 +68,15 @@ def parts(path: Path, n: int, stars: int, rng: np.random.Generator) -> Iterator[
     x = truth.positions
     use = volume.contains(x) & (np.hypot(x[:, 0], x[:, 1]) > 1) & (np.abs(x[:, 2]) < 1.5)
     for k in range(min(n, len(rows) // stars)):
-        yield rows[k * stars : (k + 1) * stars], volume, truth.omega, x[use][:500], -truth.accelerations[use][:500]
+        found = rows[k * stars : (k + 1) * stars]
+        yield found, volume, truth.omega, x[use][:500], -truth.accelerations[use][:500], truth.density[use][:500]
+
+
+def _density(bar: AnalyticDistribution, x: np.ndarray, h: float = 1e-3) -> np.ndarray:
+    """From the divergence of the acceleration, by differences."""
+    steps = h * np.eye(3)
+    divergence = sum((bar.acceleration(x + step) - bar.acceleration(x - step))[:, k] / (2 * h) for k, step in enumerate(steps))
+    return -divergence / (4 * np.pi * G)
 
 
 def _places(w: np.ndarray, radius: float, height: float) -> np.ndarray:
@@ -68,8 +88,8 @@ def measure(name: str, cases: Iterator[Case]) -> dict[str, Any]:
     """All realisations of one kind."""
     pulls: dict[str, list[float]] = {"pattern": [], "weak": []}
     claims: dict[str, list[float]] = {"pattern": [], "weak": []}
-    forces, unidentified = [], 0
-    for k, (w, volume, omega, places, gradient) in enumerate(cases):
+    forces, densities, unidentified = [], [], 0
+    for k, (w, volume, omega, places, gradient, density) in enumerate(cases):
         speed = dg.pattern_speed(dg.Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), volume, seed=k)
         weak = fit_weak(w, volume, seed=k)
         unidentified += not weak.solution.identified
@@ -82,6 +102,8 @@ def measure(name: str, cases: Iterator[Case]) -> dict[str, Any]:
         deviation = weak.potential.evaluate(places, 1)[1] - gradient
         error = np.sqrt(np.einsum("nii->ni", weak.posterior.gradient_covariance(places)))
         forces.append(np.mean(np.abs(deviation[:, :2]) < error[:, :2]))
+        found = np.einsum("nii->n", weak.potential.evaluate(places, 2)[2]) / (4 * np.pi * G)
+        densities.append(np.mean(np.abs(found - density) < weak.posterior.density_error(places)))
         print(
             f"{name} {k + 1}: truth {omega:.2f}  pattern {speed.value.value:.2f} +- {speed.error.value:.2f}  "
             f"weak {weak.solution.omega:.2f} +- {weak.omega_error:.2f} (statistical {weak.solution.omega_error:.2f})",
@@ -96,7 +118,7 @@ def measure(name: str, cases: Iterator[Case]) -> dict[str, Any]:
             "mean": float(z.mean()),
             "claim": float(np.median(claims[method])),
         }
-    row["forces_within"] = float(np.mean(forces))
+    row |= {"forces_within": float(np.mean(forces)), "densities_within": float(np.mean(densities))}
     return row
 
 
@@ -113,6 +135,7 @@ def main() -> None:
     rows = [
         measure("Gaussian bar", gaussian_bars(options.realisations, options.stars, rng)),
         measure("ergodic bar", ergodic_bars(options.realisations // 2, options.stars, rng)),
+        measure("ergodic balls", ergodic_balls(options.realisations // 2, options.stars, rng)),
     ]
     if options.snapshot is not None:
         rows.append(measure("test particles", parts(options.snapshot, options.realisations, options.stars, rng)))
@@ -125,6 +148,7 @@ def main() -> None:
             )
             print(f"{line} {100 * r['claim']:11.1f} %")
         print(f"{row['case']:15s} {row['realisations']:3d}  forces   {100 * row['forces_within']:10.0f} %")
+        print(f"{row['case']:15s} {row['realisations']:3d}  density  {100 * row['densities_within']:10.0f} %")
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1))
 

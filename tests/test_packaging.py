@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -109,6 +111,37 @@ def test_no_pickle_no_stub_no_assert_in_the_package() -> None:
     for path in (ROOT / "deeppot_galactic").rglob("*.py"):
         found = forbidden.search(path.read_text())
         assert found is None, f"{path.relative_to(ROOT)}: {found.group(0)!r}"
+
+
+@pytest.mark.slow
+def test_a_path_with_spaces_and_a_home_that_cannot_be_written(tmp_path: Path) -> None:
+    """Installed with pip into ``my galaxies``, by somebody whose home is read-only: a run from an empty folder, with its report."""
+    place, home = tmp_path / "my galaxies" / "environment", tmp_path / "no home"
+    home.mkdir()
+    home.chmod(0o500)
+    subprocess.run([sys.executable, "-m", "venv", "--system-site-packages", str(place)], check=True)
+    python = str(place / "bin" / "python")
+    # what the environment of the tests has installed is found through a path file; the package itself comes from pip
+    packages = subprocess.run([python, "-c", "import site; print(site.getsitepackages()[0])"], capture_output=True, text=True, check=True)
+    theirs = next(path for path in sys.path if path.endswith("site-packages"))
+    (Path(packages.stdout.strip()) / "others.pth").write_text(theirs + "\n")
+    source = tmp_path / "a copy"
+    ignored = shutil.ignore_patterns(".git", ".venv*", "*cache*", "_build", "shared")
+    shutil.copytree(ROOT, source, ignore=ignored)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "XDG", "MPL"))} | {"HOME": str(home)}
+    install = [python, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-cache-dir", str(source)]
+    done = subprocess.run(install, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(source)
+    work = tmp_path / "my galaxies" / "work"
+    work.mkdir()
+    command = [str(place / "bin" / "deeppot"), "demo", "--quick", "--out", "a run"]
+    done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (work / "a run" / "report.html").is_file()
+    where = "import deeppot_galactic; print(deeppot_galactic.__file__)"
+    assert str(place) in subprocess.run([python, "-c", where], cwd=work, env=environment, capture_output=True, text=True).stdout
+    assert not list(home.iterdir())
 
 
 @pytest.mark.slow

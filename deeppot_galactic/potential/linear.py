@@ -8,8 +8,8 @@ at points spread through the volume (where stars are few, too):
 
     prior = c^T P c / tau^2,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
 
-d = lap B / 4 pi G rho_base. sigma says how smooth that difference is along the plane, on the scale l = sqrt(R^2 + a^2) with the softening
-a of the basis, or the radius of a ball's basis. tau and sigma maximise the evidence,
+d = lap B / 4 pi G rho_base. In a disc sigma says how smooth that difference is along the plane, on the scale l = sqrt(R^2 + a^2) with the
+softening a of the basis; in a ball sigma = 0. tau, with a wide log-normal prior, and sigma maximise the evidence,
 
     ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)].
 
@@ -41,7 +41,7 @@ SMOOTHNESSES = (0.0, 0.2, 0.5, 1.0, 2.0)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
 _STEP = 0.02  # of the differences that make the slope of the density, in units of l
-_TYPICAL_SCATTER = 0.4
+_TYPICAL_SCATTER, _SCATTER_WIDTH = 0.4, 0.7  # median of tau and its width in ln tau before the stars are seen
 MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
 
 
@@ -50,6 +50,11 @@ class PriorScales(NamedTuple):
 
     scatter: float
     smoothness: float
+
+    @property
+    def log_prior(self) -> float:
+        """Of tau: where the stars say little, it stays near what discs and halos need."""
+        return -0.5 * float(np.log(self.scatter / _TYPICAL_SCATTER) / _SCATTER_WIDTH) ** 2
 
 
 @dataclass
@@ -136,26 +141,27 @@ class DensityPrior:
         matrix = _DENSITY_CELLS * self.relative.T @ self.relative + _FORCE_CELLS / _FORCE_SCATTER**2 * force_matrix
         self.matrix = matrix / len(x)
         self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
-        self.roughness = self._roughness(basis, base, x[::2])
+        self.roughness = self._roughness(basis, base, x[::2]) if isinstance(basis, DiscBasis) else None
         self._log_determinants: dict[float, float] = {}
 
     def precision(self, scales: PriorScales) -> tuple[Array, float]:
         """Prior precision of the coefficients (K, K), and the logarithm of its determinant."""
-        matrix = self.matrix + scales.smoothness**2 * self.roughness
+        matrix = self.matrix if self.roughness is None else self.matrix + scales.smoothness**2 * self.roughness
         if scales.smoothness not in self._log_determinants:
             self._log_determinants[scales.smoothness] = float(np.linalg.slogdet(matrix)[1])
         return matrix / scales.scatter**2, self._log_determinants[scales.smoothness] - 2.0 * len(matrix) * np.log(scales.scatter)
 
-    def _roughness(self, basis: Basis, base: AnalyticPotential, x: Array) -> Array:
+    @property
+    def scales(self) -> list[PriorScales]:
+        """Those among which the evidence chooses."""
+        return [PriorScales(tau, sigma) for sigma in (SMOOTHNESSES if self.roughness is not None else (0.0,)) for tau in DENSITY_SCATTERS]
+
+    def _roughness(self, basis: DiscBasis, base: AnalyticPotential, x: Array) -> Array:
         """n_rho < |l grad_xy d|^2 > at points (n, 3): (K, K)."""
         out = np.zeros((basis.size, basis.size))
         radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-6)
-        if isinstance(basis, DiscBasis):
-            along = np.stack([x[:, 0] / radius, x[:, 1] / radius, np.zeros(len(x))], axis=1)
-            length = np.sqrt(radius**2 + basis.r_scale**2)
-        else:
-            along = np.tile([1.0, 0.0, 0.0], (len(x), 1))
-            length = np.full(len(x), basis.radius)
+        along = np.stack([x[:, 0] / radius, x[:, 1] / radius, np.zeros(len(x))], axis=1)
+        length = np.sqrt(radius**2 + basis.r_scale**2)
         across = np.stack([-along[:, 1], along[:, 0], along[:, 2]], axis=1)
         for direction in (along, across):
             for start in range(0, len(x), 500):
@@ -242,9 +248,8 @@ def solve(
         if information < MIN_SIGNAL * quadratic.noise_error:
             identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], 0.5 * abs(typical_omega[0])))
             quadratic = quadratic.uncorrected()
-    tried = [PriorScales(tau, sigma) for sigma in SMOOTHNESSES for tau in DENSITY_SCATTERS] if scales is None else [scales]
-    candidates = [_optimum(quadratic, prior, one, omega_prior) for one in tried]
-    best, evidence, theta, factor = max(candidates, key=lambda c: c[1])
+    candidates = [_optimum(quadratic, prior, one, omega_prior) for one in (prior.scales if scales is None else [scales])]
+    best, evidence, theta, factor = max(candidates, key=lambda c: c[1] + c[0].log_prior)
     covariance = cho_solve(factor, np.eye(len(theta)))
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
     if not identified:
