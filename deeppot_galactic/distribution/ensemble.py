@@ -4,6 +4,10 @@
 
 Members differ in seed: initial weights, batches and the stars held out for validation, so that together they have seen all stars. The
 mean removes what is particular to one training; what all of them share, the finite sample itself, stays.
+
+References
+----------
+Lakshminarayanan, Pritzel & Blundell 2017, arXiv:1612.01474 (ensembles of networks that differ in their initial weights).
 """
 
 from __future__ import annotations
@@ -28,7 +32,15 @@ if TYPE_CHECKING:
 
 
 class EnsembleDistribution(Distribution):
-    """The mean of its ``members``."""
+    """The mean of several distributions.
+
+    Parameters
+    ----------
+    members : list of Distribution
+        Of the same stars and volume.
+    **common
+        Passed to `Distribution`.
+    """
 
     estimator = "ensemble"
 
@@ -41,7 +53,23 @@ class EnsembleDistribution(Distribution):
         return torch.stack([p[0].cpu() for p in parts]).mean(0), torch.stack([p[1].cpu() for p in parts]).mean(0)
 
     def score_spread(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standard deviation (n, 6) of the members' scores at phase-space points (n, 6) in kpc and km/s; 1/kpc and s/km."""
+        """Standard deviation of the scores over the members.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space in kpc and km/s.
+
+        Returns
+        -------
+        ndarray, shape (N, 6)
+            1/kpc and s/km.
+
+        Raises
+        ------
+        FitError
+            If x has another shape.
+        """
         return np.std([member.evaluate(x)[1] for member in self.members], axis=0, ddof=1)
 
     @property
@@ -83,7 +111,9 @@ def fit_ensemble(
 
     Parameters
     ----------
-    tracers, volume
+    tracers : Tracers
+        As in `fit_distribution`.
+    volume : Volume
         As in `fit_distribution`.
     members : int
         How many, at least two.
@@ -104,6 +134,8 @@ def fit_ensemble(
     ------
     ConfigError
         For fewer than two members.
+    FitError
+        As of `fit_distribution`.
     """
     if members < 2:
         raise ConfigError(f"an ensemble needs at least two members, found {members}")
