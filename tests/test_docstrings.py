@@ -16,12 +16,13 @@ import pytest
 
 import deeppot_galactic as dg
 from deeppot_galactic import campaign, config, dynamics, interop, mocks, paper, pipeline, tasks
-from deeppot_galactic.catalogue import masks, selection, selection_files
+from deeppot_galactic.catalogue import masks, selection, selection_files, settings, uncertainty
 from deeppot_galactic.distribution import ensemble
 from deeppot_galactic.interop import agama, gala, galpy
-from deeppot_galactic.potential import matter
+from deeppot_galactic.potential import matter, posterior
 from deeppot_galactic.report import diagnostics, page, plots
 from deeppot_galactic.report.plots import comparison
+from deeppot_galactic.training import history
 
 SHAPE = re.compile(
     r"\((N|K|M|G|T|L|n|\d|len)[^)]*\)|\bshape\b|\blike ``|of arrays|: arrays|\bborders\b|array$|array\b.*\bPixels", re.I | re.M
@@ -35,14 +36,16 @@ ARRAYS = re.compile(r"Array|NDArray|Quantity|ArrayLike")
 MATHEMATICAL = ("potential", "distribution", "dynamics", "mocks", "report.diagnostics")
 WITHOUT_SOURCE = {
     # containers, files, geometry, elementary arithmetic
-    "potential.model", "potential.blended", "potential.axisymmetric", "distribution.base", "distribution.fit", "distribution.gradients",
+    "potential.model", "potential.blended", "potential.axisymmetric", "potential.posterior",
+    "distribution.base", "distribution.fit", "distribution.gradients",
     "dynamics.comparison", "report.diagnostics.diagnosis", "report.diagnostics.flags", "report.diagnostics.forces",
     "report.diagnostics.rotation", "mocks.barred_potential", "mocks.base",
 }  # fmt: skip
 
 
 WHOLE = (
-    campaign, tasks, config, selection, selection_files, masks, ensemble, matter, comparison, galpy, gala, agama, pipeline, page,
+    campaign, tasks, config, settings, selection, selection_files, masks, uncertainty, history, ensemble, matter, posterior, comparison,
+    galpy, gala, agama, pipeline, page,
 )  # fmt: skip
 """Modules without ``__all__`` that the documentation tells users to import from: every name defined there is public."""
 
