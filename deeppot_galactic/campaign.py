@@ -102,7 +102,18 @@ def run_all(configs: Mapping[str, Config], out: str | Path, *, executor: Executo
 
 
 def carry_out(job: tuple[dict[str, Any], str]) -> dict[str, Any]:
-    """One run, given by the sections of its configuration and its folder, in whatever process this is."""
+    """One run, in whatever process this is; it goes on from what its folder holds.
+
+    Parameters
+    ----------
+    job : tuple of dict and str
+        The sections of its configuration, and its folder.
+
+    Returns
+    -------
+    dict
+        The summary of the run, or ``{"error": message}``.
+    """
     from .pipeline import run
 
     sections, folder = job

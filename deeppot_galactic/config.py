@@ -40,8 +40,21 @@ class _Section(BaseModel):
 
 
 class CatalogueConfig(_Section):
-    """Where the stars are. ``limit`` keeps that many of them, drawn at random with the seed of the run; ``bootstrap`` = k replaces them by
-    bootstrap sample number k: every star with a weight drawn from Poisson(1)."""
+    """Where the stars are.
+
+    Attributes
+    ----------
+    path : str
+        The table.
+    limit : int, optional
+        Keep that many stars, drawn at random with the seed of the run.
+    bootstrap : int, optional
+        Take bootstrap sample of this number: every star with a weight drawn from Poisson(1).
+    errors : {"ignore", "correct"}
+        "correct" takes the stars' known errors out of every stage.
+    options : dict
+        Keywords of `read_tracers`.
+    """
 
     path: Annotated[str, Field(min_length=1)]
     limit: Annotated[int, Field(ge=1)] | None = None
@@ -51,7 +64,21 @@ class CatalogueConfig(_Section):
 
 
 class SelectionConfig(_Section):
-    """The catalogue's selection function: stars are weighted by its inverse, or, for a distance limit, cut with a smooth edge."""
+    """The catalogue's selection function: stars are weighted by its inverse, or, for a distance limit, cut with a smooth edge.
+
+    Attributes
+    ----------
+    path : str, optional
+        A file for `read_selection`; without it the catalogue is complete.
+    least : float, optional
+        Selection below which stars are not used, in (0, 0.5]; 0.05 by default.
+    sky : {"galactic", "icrs"}, optional
+        Coordinates of the pixels, where the file does not say.
+    order : {"ring", "nested"}, optional
+        Their order, where the file does not say.
+    taper : float, optional
+        For limits: the last fraction of the distance over which the edge falls, in (0, 1).
+    """
 
     path: Annotated[str, Field(min_length=1)] | None = None
     least: Annotated[float, Field(gt=0, le=0.5)] | None = None
@@ -73,7 +100,23 @@ class SelectionConfig(_Section):
 
 
 class VolumeConfig(_Section):
-    """The training volume: a cylinder about the origin or a ball anywhere [kpc]."""
+    """The training volume: a cylinder about the origin or a ball anywhere.
+
+    Attributes
+    ----------
+    kind : {"cylinder", "ball"}
+        Which of the two.
+    r_out, half_height : float, optional
+        Of the cylinder [kpc]; 16 and 2 by default, as in the paper.
+    r_in : float, optional
+        Its inner radius [kpc].
+    shells : list of float, optional
+        Increasing radii of nested shells [kpc].
+    center : list of float, optional
+        Centre of the ball, three coordinates [kpc].
+    radius : float, optional
+        Its radius [kpc].
+    """
 
     kind: Literal["cylinder", "ball"] = "cylinder"
     r_out: Length | None = None
@@ -113,9 +156,21 @@ class VolumeConfig(_Section):
 class DistributionConfig(_Section):
     """How ln f and its gradient are learned.
 
-    More than one of ``members`` make an ensemble, whose mean is used. They, and the shells of a volume, are trained by ``executor``:
-    one after the other, in threads, in processes, or by any class of the `concurrent.futures.Executor` family such as
-    "mpi4py.futures:MPIPoolExecutor", with so many ``workers``.
+    Attributes
+    ----------
+    preset : str
+        One of those of `fit_distribution`.
+    validation_fraction : float
+        Share of the stars held out.
+    members : int
+        More than one make an ensemble, whose mean is used.
+    executor : str
+        Trains the members, and the shells of a volume: "serial", "threads", "processes", or any class of the `concurrent.futures.Executor`
+        family such as "mpi4py.futures:MPIPoolExecutor".
+    workers : int
+        How many it has.
+    options : dict
+        Keywords of `fit_distribution`.
     """
 
     preset: str = "fast"
@@ -127,20 +182,44 @@ class DistributionConfig(_Section):
 
 
 class GradientsConfig(_Section):
-    """How many points carry ln f and its gradient to the potential."""
+    """The points that carry ln f and its gradient to the potential.
+
+    Attributes
+    ----------
+    n : int
+        How many.
+    """
 
     n: Annotated[int, Field(ge=1, le=2**28)] = 2**17
 
 
 class PatternSpeedConfig(_Section):
-    """Where the pattern speed starts [km/s/kpc], and which parts of the frame the fit may change."""
+    """Where the pattern speed starts, and which parts of the frame the fit may change.
+
+    Attributes
+    ----------
+    omega : "weak" or float
+        Measure it, or a number [km/s/kpc].
+    free : list of str
+        Of omega_x, omega_y, omega_z, x0_x, x0_y, v0_x, v0_y.
+    """
 
     omega: Literal["weak"] | Annotated[float, Field(ge=-1e4, le=1e4)] = "weak"
     free: list[FreeParameter] = ["omega_z"]
 
 
 class PotentialConfig(_Section):
-    """How Phi is represented and fitted."""
+    """How Phi is represented and fitted.
+
+    Attributes
+    ----------
+    method : {"network", "linear", "weak"}
+        As in `fit_potential`.
+    preset : str
+        Of the network.
+    options : dict
+        Keywords of `fit_potential`.
+    """
 
     method: Literal["network", "linear", "weak"] = "network"
     preset: str = "fast"
@@ -148,8 +227,21 @@ class PotentialConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Seed, device and threads (0: torch's own choice); ``precision`` = "tf32" lets a CUDA device multiply matrices of the trainings with
-    rounded factors (ten bits, sums in single precision); ``quick`` marks a run whose numbers are not meant to be good."""
+    """Where and how to compute.
+
+    Attributes
+    ----------
+    seed : int
+        Fixes everything that is random.
+    device : str
+        "cpu", "mps", "cuda" or "cuda:1".
+    threads : int
+        0: torch's own choice.
+    precision : {"single", "tf32"}, optional
+        "tf32" lets a CUDA device multiply matrices of the trainings with rounded factors (ten bits, sums in single precision).
+    quick : bool
+        Marks a run whose numbers are not meant to be good.
+    """
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     device: Annotated[str, Field(pattern=r"^(cpu|mps|cuda(:\d{1,3})?)$")] = "cpu"
@@ -159,7 +251,13 @@ class RunConfig(_Section):
 
 
 class Config(_Section):
-    """A whole run."""
+    """A whole run.
+
+    Attributes
+    ----------
+    catalogue, selection, volume, distribution, gradients, pattern_speed, potential, run
+        The sections; all but ``catalogue`` have defaults.
+    """
 
     catalogue: CatalogueConfig
     selection: SelectionConfig = SelectionConfig()
@@ -171,30 +269,72 @@ class Config(_Section):
     run: RunConfig = RunConfig()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain sections without the keys that are unset, ready for TOML and JSON."""
+        """Plain sections without the keys that are unset, ready for TOML and JSON.
+
+        Returns
+        -------
+        dict of dict
+        """
         return self.model_dump(mode="json", exclude_none=True)
 
     def to_toml(self) -> str:
-        """The resolved configuration as TOML; `parse_config` reads it back to an equal one."""
+        """The resolved configuration as TOML; `parse_config` reads it back to an equal one.
+
+        Returns
+        -------
+        str
+        """
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())
 
     def digest(self) -> str:
-        """SHA-256 of all that can change a number."""
+        """SHA-256 of all that can change a number.
+
+        Returns
+        -------
+        str
+            Hexadecimal.
+        """
         sections = self.to_dict()
         sections["run"].pop("threads")
         return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
 
     def replace(self, **sections: dict[str, Any]) -> Config:
-        """The configuration with some keys changed, e.g. ``config.replace(run={"seed": 1})``; checked again."""
+        """The configuration with some keys changed, e.g. ``config.replace(run={"seed": 1})``; checked again.
+
+        Parameters
+        ----------
+        **sections
+            The new keys of each section, as dict.
+
+        Returns
+        -------
+        Config
+
+        Raises
+        ------
+        ConfigError
+            For an unknown section or key, or a value out of range.
+        """
         values = self.to_dict()
         for name, changes in sections.items():
             values[name] = {**values.get(name, {}), **changes}
         return make_config(values)
 
     def differences(self, other: Config) -> list[str]:
-        """Names ``section.key`` of what differs between two configurations, apart from the threads."""
+        """What differs between two configurations, apart from the threads.
+
+        Parameters
+        ----------
+        other : Config
+            The other one.
+
+        Returns
+        -------
+        list of str
+            Names ``section.key``.
+        """
         mine, theirs = self.to_dict(), other.to_dict()
         return [
             f"{section}.{key}"
@@ -232,7 +372,26 @@ def read_config(path: str | Path) -> Config:
 
 
 def parse_config(text: str, *, source: str = "configuration", folder: str | Path | None = None) -> Config:
-    """Check a configuration given as TOML text; see `read_config`."""
+    """Check a configuration given as TOML text; see `read_config`.
+
+    Parameters
+    ----------
+    text : str
+        Content of a file.
+    source : str
+        What it comes from, for the message.
+    folder : str or Path, optional
+        Relative paths in it are taken from here.
+
+    Returns
+    -------
+    Config
+
+    Raises
+    ------
+    ConfigError
+        If it is not TOML, has an unknown key, or a value out of range.
+    """
     try:
         values = tomllib.loads(text)
     except (ValueError, RecursionError) as error:

@@ -53,7 +53,25 @@ class RetryingExecutor(Executor):
         self._handed_in: set[Future[Any]] = set()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Hand in a task; the future has its result, or its error, or a `FitError` when its worker died too often."""
+        """Hand in a task.
+
+        Parameters
+        ----------
+        fn : callable
+            What to carry out.
+        *args, **kwargs
+            Its arguments.
+
+        Returns
+        -------
+        concurrent.futures.Future
+            Has the result of the task, its error, or a `FitError` when its worker died too often.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown`.
+        """
         with self._lock:
             if self._closed:
                 raise RuntimeError("cannot hand in tasks after shutdown")
@@ -103,7 +121,15 @@ class RetryingExecutor(Executor):
                 inner.shutdown(wait=False)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As of any executor; tasks that are lost while it waits are started again."""
+        """As of any executor; tasks that are lost while it waits are started again.
+
+        Parameters
+        ----------
+        wait : bool
+            Until all tasks are finished.
+        cancel_futures : bool
+            Give up those that have not begun.
+        """
         if wait and not cancel_futures:
             concurrent.futures.wait(set(self._handed_in))
         with self._lock:

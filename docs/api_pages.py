@@ -49,11 +49,12 @@ def pages() -> dict[str, str]:
         module = f"{ROOT}.{name}"
         found[name] = f"# {module}\n\n{text}\n\n{block(module, import_module(module).__all__)}"
     plots, numbers = f"{ROOT}.report.plots", f"{ROOT}.report.diagnostics"
+    models = block(f"{plots}.comparison", ["compare_figure", "model_comparison"])
     found["report"] = (
         f"# {ROOT}.report\n\n`write_report` makes `report.html`. The numbers are in `report.diagnostics` (no matplotlib), the pictures in "
         "`report.plots`: every function that draws takes an `ax` and returns it.\n\n"
         f"{block(f'{ROOT}.report.page', ['write_report'])}\n## Numbers\n\n{block(numbers, import_module(numbers).__all__)}\n"
-        f"## Pictures\n\n{block(plots, import_module(plots).__all__)}"
+        f"## Pictures\n\n{block(plots, import_module(plots).__all__)}\n## Beside models of the Milky Way\n\n{models}"
     )
     return found
 

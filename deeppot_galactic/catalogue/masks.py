@@ -53,13 +53,36 @@ class Mask:
         self.selection, self.least = selection, float(least)
 
     def weight(self, x: Array) -> Array:
-        """m at positions (N, 3) [kpc], shape (N,)."""
+        """m, between 0 and 1.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+        """
         if isinstance(self.selection, DistanceLimit):
             return self.selection(x)
         return smoother_step((self.selection(x) - self.least) / self.least)[0] * self.selection.end(x)
 
     def weight_and_gradient(self, x: Array) -> tuple[Array, Array]:
-        """m (N,) and its gradient (N, 3) [1/kpc], by central differences where m may change."""
+        """m and its gradient, by central differences.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        weight : array, shape (N,)
+            As of `weight`.
+        gradient : array, shape (N, 3)
+            1/kpc.
+        """
         weight, gradient = self.weight(x), np.zeros_like(x)
         for axis in range(3):
             shift = np.zeros(3)
@@ -68,17 +91,43 @@ class Mask:
         return weight, gradient
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people.
+
+        Returns
+        -------
+        str
+        """
         text = self.selection.describe()
         return text if isinstance(self.selection, DistanceLimit) else f"{text}, at least {self.least:g}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON; `from_dict` is the inverse."""
+        """Ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            ``selection`` and ``least``.
+        """
         return {"selection": self.selection.to_dict(), "least": self.least}
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Mask:
-        """Rebuild a mask from `to_dict` (`CatalogueError` where it is damaged)."""
+        """Rebuild a mask from `to_dict`.
+
+        Parameters
+        ----------
+        values : mapping
+            What `to_dict` gives.
+
+        Returns
+        -------
+        Mask
+
+        Raises
+        ------
+        CatalogueError
+            If it is damaged.
+        """
         try:
             return Mask(StoredSelection.from_dict(values["selection"]), values["least"])
         except (KeyError, TypeError, ValueError, zlib.error) as error:

@@ -44,15 +44,34 @@ class SelectionFunction(ABC):
 
     @abstractmethod
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people.
+
+        Returns
+        -------
+        str
+        """
 
     def __call__(self, x: ArrayLike | u.Quantity) -> Array:
-        """S at positions (N, 3) in kpc (or Quantity), shape (N,).
+        """S, between 0 and 1.
+
+        Parameters
+        ----------
+        x : Quantity or array
+            Galactocentric positions, shape (N, 3), in kpc if bare.
+
+        Returns
+        -------
+        array, shape (N,)
+            Fraction of the stars there that are in the catalogue.
 
         Raises
         ------
         CatalogueError
             If the function returns anything but numbers between 0 and 1.
+        VolumeError
+            If the positions have another shape.
+        UnitsError
+            If they are no lengths.
         """
         points = positions(x)
         values = np.asarray(self._evaluate(points), dtype=np.float64)
@@ -64,7 +83,27 @@ class SelectionFunction(ABC):
         return np.minimum(values, 1.0)
 
     def log_gradient(self, x: ArrayLike | u.Quantity) -> Array:
-        """grad ln S at positions (N, 3), shape (N, 3) [1/kpc]; zero where S = 0, where it has no meaning."""
+        """grad ln S, by central differences unless a function for it was given.
+
+        Parameters
+        ----------
+        x : Quantity or array
+            Galactocentric positions, shape (N, 3), in kpc if bare.
+
+        Returns
+        -------
+        array, shape (N, 3)
+            1/kpc; differences are zero where S = 0, where it has no meaning.
+
+        Raises
+        ------
+        CatalogueError
+            If the function returns anything but numbers between 0 and 1, or that for the gradient another shape.
+        VolumeError
+            If the positions have another shape.
+        UnitsError
+            If they are no lengths.
+        """
         points = positions(x)
         value = self(points)
         gradient = np.empty_like(points)
@@ -77,7 +116,30 @@ class SelectionFunction(ABC):
     def tabulated(
         self, distances: u.Quantity, *, nside: int = 16, frame: Any = None, sky: Literal["galactic", "icrs"] = "galactic"
     ) -> TableSelection:
-        """The same S as a table over HEALPix pixels and distances from the Sun of ``frame``, which can be written and used as a mask."""
+        """The same S as a table over HEALPix pixels and distances from the Sun, which can be written and used as a mask.
+
+        Parameters
+        ----------
+        distances : Quantity, shape (K,)
+            Increasing, at least two.
+        nside : int
+            Of the map: 12 nside^2 pixels.
+        frame : Galactocentric, str or mapping, optional
+            Where the Sun is; default astropy's "v4.0".
+        sky : "galactic" or "icrs"
+            Coordinates of the map.
+
+        Returns
+        -------
+        TableSelection
+
+        Raises
+        ------
+        CatalogueError
+            For distances, a map or a frame that cannot be.
+        UnitsError
+            For distances without a unit.
+        """
         edges = _increasing(distances, "distances", 2)
         sun = resolve_frame(frame)
         nside_of(12 * nside**2)
@@ -90,7 +152,28 @@ class SelectionFunction(ABC):
     def from_callable(
         function: Callable[[Array], ArrayLike], *, log_gradient: Callable[[Array], ArrayLike] | None = None, step: u.Quantity = 0.01 * u.kpc
     ) -> SelectionFunction:
-        """S from a function of positions (N, 3) in galactocentric kpc; its ``log_gradient`` by central differences unless given."""
+        """S from a function of position.
+
+        Parameters
+        ----------
+        function : callable
+            Positions, array (N, 3) in galactocentric kpc, to S, array (N,).
+        log_gradient : callable, optional
+            Positions, array (N, 3), to grad ln S, array (N, 3) [1/kpc]; by central differences unless given.
+        step : Quantity
+            Half the interval of the differences, a length.
+
+        Returns
+        -------
+        CallableSelection
+
+        Raises
+        ------
+        CatalogueError
+            If ``function`` is not callable.
+        UnitsError
+            For a step without a unit.
+        """
         return CallableSelection(function, log_gradient, float(to_internal(step, LENGTH, "step")))
 
     @staticmethod
@@ -106,10 +189,22 @@ class SelectionFunction(ABC):
         distances : Quantity, shape (K,)
             Increasing. Below the first the first value holds; beyond the last, S = 0.
         frame : Galactocentric, str or mapping, optional
-            Where the Sun is.
+            Where the Sun is; default astropy's "v4.0".
         sky : "galactic" or "icrs"
             Coordinates of the map.
         order : "ring" or "nested"
+            Of the pixels.
+
+        Returns
+        -------
+        TableSelection
+
+        Raises
+        ------
+        CatalogueError
+            For another shape, numbers beyond 0 and 1, distances that do not increase, or an unknown sky, order or frame.
+        UnitsError
+            For distances without a unit.
         """
         return TableSelection(table, distances, frame, sky, order)
 
@@ -121,10 +216,28 @@ class SelectionFunction(ABC):
 
         (k + 1) / (n + 2) for k of n stars, the mean of the posterior for a uniform prior; S = 0 where the parent has none.
 
+        Parameters
+        ----------
+        selected, parent : Tracers
+            The catalogue, and a complete one of which it is a part; the frame of ``parent`` says where the Sun is.
+        distance_edges : Quantity, shape (K + 1,)
+            Borders between the distances, increasing.
+        nside : int
+            Of the map: 12 nside^2 pixels.
+        sky : "galactic" or "icrs"
+            Coordinates of the map.
+
+        Returns
+        -------
+        TableSelection
+            At the middles of the distances.
+
         Raises
         ------
         CatalogueError
             If a cell has more selected stars than parents (beyond counting noise there must be none), or there is no frame.
+        UnitsError
+            For distances without a unit.
         """
         if parent.frame is None:
             raise CatalogueError("a completeness map needs tracers with a Galactocentric frame, so that the Sun has a place")
@@ -147,7 +260,32 @@ class SelectionFunction(ABC):
     def from_distance_limit(
         limits: u.Quantity, *, frame: Any = None, sky: str = "galactic", order: str = "ring", taper: float = 0.1
     ) -> DistanceLimit:
-        """S = 1 out to a limiting distance per HEALPix pixel (interpolated), falling to 0 over its last fraction ``taper``."""
+        """S = 1 out to a limiting distance, which is interpolated between HEALPix pixels.
+
+        Parameters
+        ----------
+        limits : Quantity, shape (12 nside^2,)
+            Distance from the Sun for each pixel.
+        frame : Galactocentric, str or mapping, optional
+            Where the Sun is; default astropy's "v4.0".
+        sky : "galactic" or "icrs"
+            Coordinates of the map.
+        order : "ring" or "nested"
+            Of the pixels.
+        taper : float
+            Last fraction of the distance over which S falls to 0, in (0, 1).
+
+        Returns
+        -------
+        DistanceLimit
+
+        Raises
+        ------
+        CatalogueError
+            For negative limits, a number of pixels that no map has, a taper out of range, or an unknown sky, order or frame.
+        UnitsError
+            For limits without a unit.
+        """
         return DistanceLimit(limits, frame, sky, order, taper)
 
 
@@ -165,14 +303,36 @@ class StoredSelection(SelectionFunction):
 
     @abstractmethod
     def columns(self) -> dict[str, Array]:
-        """The table: arrays whose first axis is the pixels in ring order, and ``distances`` [kpc] where it has them."""
+        """The table.
+
+        Returns
+        -------
+        dict of arrays
+            First axis: pixels in ring order. ``selection`` (12 nside^2, K) at ``distances`` (K,) [kpc], or ``limit`` (12 nside^2,) [kpc].
+        """
 
     def end(self, x: Array) -> Array:
-        """One where the table goes on, falling to zero at its far end, shape (N,)."""
+        """One where the table goes on, falling to zero at its far end.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Galactocentric positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+        """
         return np.ones(len(x))
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON: arrays as compressed text; `from_dict` is the inverse."""
+        """Ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            The kind, the sky, the frame, and the arrays as compressed text.
+        """
         numbers = {name: packed(values) for name, values in self.columns().items()}
         return {"kind": type(self).__name__, "sky": self._sky, "frame": frame_to_dict(self._frame), **self._scalars(), **numbers}
 
@@ -181,7 +341,22 @@ class StoredSelection(SelectionFunction):
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> StoredSelection:
-        """Rebuild from `to_dict` (KeyError, TypeError or ValueError where it is damaged)."""
+        """Rebuild from `to_dict`.
+
+        Parameters
+        ----------
+        values : mapping
+            What `to_dict` gives.
+
+        Returns
+        -------
+        TableSelection or DistanceLimit
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If it is damaged.
+        """
         frame, sky = values["frame"], values["sky"]
         if values["kind"] == "TableSelection":
             return TableSelection(unpacked(values["selection"]), unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
@@ -190,14 +365,47 @@ class StoredSelection(SelectionFunction):
         raise ValueError(f"unknown kind {values['kind']!r}")
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a table with one row for every pixel and distance; `read_selection` reads it, and TOPCAT."""
+        """Write a table with one row for every pixel and distance; `read_selection` reads it, and TOPCAT.
+
+        Parameters
+        ----------
+        path : str or Path
+            FITS, ECSV, VOTable, Parquet or HDF5, by the suffix.
+        overwrite : bool
+            Replace a file that exists.
+
+        Returns
+        -------
+        Path
+            The file.
+
+        Raises
+        ------
+        CatalogueError
+            If the file exists and ``overwrite`` is false, the suffix is none of these, or it cannot be written.
+        """
         from .selection_files import write_selection
 
         return write_selection(self, Path(path), overwrite=overwrite)
 
 
 class CallableSelection(SelectionFunction):
-    """S from a user's function."""
+    """S from a user's function; made by `SelectionFunction.from_callable`.
+
+    Parameters
+    ----------
+    function : callable
+        Positions, array (N, 3) [kpc], to S, array (N,).
+    gradient : callable or None
+        Positions to grad ln S, array (N, 3) [1/kpc].
+    step : float
+        Half the interval of the differences [kpc].
+
+    Raises
+    ------
+    CatalogueError
+        If ``function`` is not callable.
+    """
 
     def __init__(self, function: Callable[[Array], ArrayLike], gradient: Callable[[Array], ArrayLike] | None, step: float) -> None:
         if not callable(function):
@@ -221,7 +429,18 @@ class CallableSelection(SelectionFunction):
 
 
 class TableSelection(StoredSelection):
-    """S from a table over HEALPix pixels and distances."""
+    """S from a table over HEALPix pixels and distances.
+
+    Parameters
+    ----------
+    table, distances, frame, sky, order
+        As in `SelectionFunction.from_healpix`.
+
+    Raises
+    ------
+    CatalogueError
+        As there.
+    """
 
     def __init__(self, table: ArrayLike, distances: u.Quantity, frame: Any, sky: str, order: str) -> None:
         values = np.asarray(table, dtype=np.float32).astype(np.float64)  # so that a stored table is the same to the last bit
@@ -259,7 +478,18 @@ class TableSelection(StoredSelection):
 
 
 class DistanceLimit(StoredSelection):
-    """S from a limiting distance per HEALPix pixel."""
+    """S from a limiting distance per HEALPix pixel.
+
+    Parameters
+    ----------
+    limits, frame, sky, order, taper
+        As in `SelectionFunction.from_distance_limit`.
+
+    Raises
+    ------
+    CatalogueError
+        As there.
+    """
 
     def __init__(self, limits: u.Quantity, frame: Any, sky: str, order: str, taper: float) -> None:
         values = to_internal(limits, LENGTH, "limits")
@@ -290,7 +520,26 @@ class DistanceLimit(StoredSelection):
 
 
 def divide_by(tracers: Tracers, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
-    """Weights over S, without the stars where S < ``least``; see `Tracers.weighted`."""
+    """Weights over S, without the stars where S is small; see `Tracers.weighted`.
+
+    Parameters
+    ----------
+    tracers : Tracers
+        The stars.
+    selection : SelectionFunction
+        S; a distance limit only cuts.
+    least : float
+        Stars with S below it are cut.
+
+    Returns
+    -------
+    Tracers
+
+    Raises
+    ------
+    CatalogueError
+        If no star lies where S is at least that.
+    """
     if isinstance(selection, DistanceLimit):
         keep = selection(tracers.phase_space[:, :3]) > 0.0
         if not keep.any():

@@ -130,7 +130,27 @@ def _length(source: Source, name: str) -> float:
 
 
 def write_selection(selection: StoredSelection, path: Path, *, overwrite: bool = False) -> Path:
-    """See `StoredSelection.write`."""
+    """Write a selection function; see `StoredSelection.write`.
+
+    Parameters
+    ----------
+    selection : StoredSelection
+        A table or a distance limit.
+    path : Path
+        FITS, ECSV, VOTable, Parquet or HDF5, by the suffix.
+    overwrite : bool
+        Replace a file that exists.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    CatalogueError
+        If the file exists and ``overwrite`` is false, the suffix is none of these, or it cannot be written.
+    """
     from astropy.table import QTable
 
     from .writing import write_table

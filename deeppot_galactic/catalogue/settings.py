@@ -109,7 +109,22 @@ class CatalogueSettings:
 
     @classmethod
     def make(cls, options: Mapping[str, Any]) -> CatalogueSettings:
-        """Settings from keywords; an unknown one is a `CatalogueError` with a suggestion."""
+        """Settings from keywords.
+
+        Parameters
+        ----------
+        options : mapping
+            The keywords and their values.
+
+        Returns
+        -------
+        CatalogueSettings
+
+        Raises
+        ------
+        CatalogueError
+            For an unknown keyword, with a suggestion, or a value that cannot be.
+        """
         known = [entry.name for entry in fields(cls)]
         for key in options:
             if key not in known:

@@ -95,6 +95,11 @@ class Tracers:
         source_id; -1 where unknown.
     meta : dict, optional
         Source and counts; must survive JSON.
+
+    Raises
+    ------
+    CatalogueError
+        For another shape, coordinates that are not finite, parts of different length, or observations without a frame.
     """
 
     def __init__(
@@ -137,6 +142,11 @@ class Tracers:
         path : str or Path
             Written by `numpy.save`, of float32 or float64.
         weights : array, shape (N,), optional
+            Non-negative weight of each star.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -159,8 +169,13 @@ class Tracers:
         Parameters
         ----------
         table : Table, QTable, DataFrame, structured array or mapping of columns
+            One row a star; units as described in `read_tracers`.
         **options
             Any field of `CatalogueSettings`; see `read_tracers`.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -183,7 +198,12 @@ class Tracers:
             another is given.
         frame : Galactocentric, str or mapping, optional
             Default astropy's "v4.0".
-        weights : array, optional
+        weights : array, shape (N,), optional
+            Non-negative weight of each star.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -205,7 +225,24 @@ class Tracers:
         covariance: ArrayLike | None = None,
         source: str = "phase space",
     ) -> Tracers:
-        """Tracers from Cartesian positions and velocities, (N, 3) Quantity each; rows that are not finite are dropped and counted.
+        """Tracers from Cartesian positions and velocities; rows that are not finite are dropped and counted.
+
+        Parameters
+        ----------
+        pos, vel : Quantity, shape (N, 3)
+            Positions and velocities; masked values are not finite.
+        frame : Galactocentric, optional
+            The frame they live in.
+        weights : array, shape (N,), optional
+            Non-negative weight of each star.
+        covariance : array, shape (N, 6, 6), optional
+            Error covariance of each row [kpc, km/s].
+        source : str
+            Where they come from, for ``meta``.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -271,33 +308,50 @@ class Tracers:
         return 0 if self._covariance is None else int(np.count_nonzero(np.isfinite(self._covariance).all(axis=(1, 2))))
 
     def covariances(self, *, method: str = "jacobian", n_draws: int = 512, seed: int = 0) -> tuple[u.Quantity, u.Quantity, u.Quantity]:
-        """The blocks of the covariance, Quantity (N, 3, 3) each: positions, positions with velocities, velocities.
+        """The blocks of the covariance of each star.
 
         Parameters
         ----------
         method : "jacobian", "monte-carlo" or "auto"
-            First order, by drawing, or by drawing where the parallax error exceeds a tenth of the parallax.
+            First order, by drawing, or by drawing where the parallax error exceeds a tenth of the parallax. Without ``observations`` the
+            covariance is taken as it is.
         n_draws, seed : int
             Of the drawing.
+
+        Returns
+        -------
+        positions, mixed, velocities : Quantity, shape (N, 3, 3)
+            kpc^2, kpc km/s (positions with velocities) and km^2/s^2; NaN for stars whose errors are unknown.
 
         Raises
         ------
         CatalogueError
-            If the errors are unknown.
+            If no errors are known, or for another method.
         """
         return covariance_blocks(self, method, n_draws, seed)
 
     @property
     def errors(self) -> tuple[u.Quantity, u.Quantity]:
-        """Standard errors of positions and velocities, Quantity (N, 3) each."""
+        """Standard errors of positions and velocities, Quantity (N, 3) each [kpc, km/s].
+
+        Raises
+        ------
+        CatalogueError
+            If no errors are known.
+        """
         sigma = np.sqrt(np.diagonal(known_covariance(self), axis1=1, axis2=2))
         return u.Quantity(sigma[:, :3], LENGTH), u.Quantity(sigma[:, 3:], VELOCITY)
 
     def drawing(self) -> Callable[[np.random.Generator], Array]:
-        """A function that draws all stars anew from their errors: a generator in, phase space (N, 6) out.
+        """A function that draws all stars anew from their errors.
 
         From the observations where these are known (so that 1/parallax keeps its skewed errors), else from the covariance. A star
         whose error is unknown stays in place.
+
+        Returns
+        -------
+        callable
+            A `numpy.random.Generator` in, phase space of shape (N, 6) [kpc, km/s] out.
 
         Raises
         ------
@@ -307,12 +361,39 @@ class Tracers:
         return drawing(self)
 
     def redraw(self, seed: int | np.random.Generator = 0) -> Tracers:
-        """These stars with coordinates drawn anew from their errors, once."""
+        """These stars with coordinates drawn anew from their errors, once; see `drawing`.
+
+        Parameters
+        ----------
+        seed : int or numpy.random.Generator
+            Of the draw.
+
+        Returns
+        -------
+        Tracers
+            Without errors.
+
+        Raises
+        ------
+        CatalogueError
+            If no errors are known.
+        """
         rows = self.drawing()(np.random.default_rng(seed))
         return Tracers(rows, frame=self.frame, weights=self.weights, ids=self.ids, meta={**self.meta, "redrawn": True})
 
     def select(self, mask: ArrayLike, *, name: str | None = None) -> Tracers:
-        """The stars where ``mask`` (N,) is true (or with the given indices); ``name`` records the selection as a cut.
+        """Some of the stars, with everything that belongs to them.
+
+        Parameters
+        ----------
+        mask : array of bool, shape (N,), or array of int
+            Which to keep, or their indices.
+        name : str, optional
+            Records the selection as a cut of this name in ``meta``.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -340,7 +421,16 @@ class Tracers:
         )
 
     def within(self, volume: Volume) -> Tracers:
-        """The stars inside ``volume``, counted as a cut.
+        """The stars inside a volume, counted as a cut.
+
+        Parameters
+        ----------
+        volume : Volume
+            Where its mask is positive, if it has one.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -357,7 +447,18 @@ class Tracers:
         return chosen
 
     def weighted(self, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:
-        """Weights divided by the selection function S, so that sums over the stars are sums over all of them; S < ``least`` is cut.
+        """Weights divided by the selection function S, so that sums over the stars are sums over all of them.
+
+        Parameters
+        ----------
+        selection : SelectionFunction
+            S; a distance limit only cuts.
+        least : float
+            Stars with S below it are cut, and counted.
+
+        Returns
+        -------
+        Tracers
 
         Raises
         ------
@@ -369,7 +470,22 @@ class Tracers:
         return divide_by(self, selection, least=least)
 
     def relative_to(self, x0: u.Quantity, v0: u.Quantity) -> Tracers:
-        """The stars seen from a centre at ``x0`` moving with ``v0`` ((3,) Quantities): x - x0, v - v0. The sky is left behind."""
+        """The stars seen from a moving centre: x - x0, v - v0. Frame and observations are left behind.
+
+        Parameters
+        ----------
+        x0, v0 : Quantity, shape (3,)
+            Position and velocity of the centre.
+
+        Returns
+        -------
+        Tracers
+
+        Raises
+        ------
+        UnitsError
+            For a bare array or a wrong unit.
+        """
         offset = np.concatenate([vectors(x0, LENGTH, "x0")[0], vectors(v0, VELOCITY, "v0")[0]])
         record = {"x0_kpc": offset[:3].tolist(), "v0_km_s": offset[3:].tolist()}
         return Tracers(
@@ -383,13 +499,28 @@ class Tracers:
         ----------
         errors : bool
             Also the covariance (36 numbers a star) and the six standard errors.
+
+        Returns
+        -------
+        QTable
+            One row a star; kpc and km/s.
+
+        Raises
+        ------
+        CatalogueError
+            For ``errors`` of stars that have none.
         """
         from .writing import tracers_table
 
         return tracers_table(self, errors=errors)
 
     def to_sky(self) -> QTable:
-        """The stars as Gaia would list them: ra, dec, parallax, distance, pmra, pmdec, radial_velocity, computed from phase space.
+        """The stars as Gaia would list them, computed from phase space.
+
+        Returns
+        -------
+        QTable
+            ra, dec [deg], parallax [mas], distance [kpc], pmra, pmdec [mas/yr], radial_velocity [km/s], and source_id where known.
 
         Raises
         ------
@@ -401,12 +532,26 @@ class Tracers:
         return sky_table(self)
 
     def write(self, path: str | Path, *, errors: bool = False, overwrite: bool = False) -> Path:
-        """Write `to_table` as FITS, ECSV, VOTable, Parquet or HDF5, by the suffix; `read_tracers` gives the same stars back.
+        """Write `to_table` to a file; `read_tracers` gives the same stars back.
+
+        Parameters
+        ----------
+        path : str or Path
+            FITS, ECSV, VOTable, Parquet or HDF5, by the suffix.
+        errors : bool
+            Also the covariance and the standard errors.
+        overwrite : bool
+            Replace a file that exists.
+
+        Returns
+        -------
+        Path
+            The file.
 
         Raises
         ------
         CatalogueError
-            If the file exists and ``overwrite`` is false, or the suffix is none of these.
+            If the file exists and ``overwrite`` is false, the suffix is none of these, or it cannot be written.
         """
         from .writing import write_table
 

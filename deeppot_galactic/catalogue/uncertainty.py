@@ -73,17 +73,34 @@ class Observations:
 
     @property
     def distance(self) -> Array:
-        """Distance [kpc]; the inverse of the parallax, where that is what was measured."""
+        """Distance, array (N,) [kpc]; the inverse of the parallax, where that is what was measured."""
         return 1.0 / self.values[:, 2] if self.by_parallax else self.values[:, 2]
 
     def phase_space(self, frame: Galactocentric) -> Array:
-        """(x, y, z, vx, vy, vz) of the measured values, shape (N, 6) [kpc, km/s]."""
+        """(x, y, z, vx, vy, vz) of the measured values.
+
+        Parameters
+        ----------
+        frame : Galactocentric
+            The frame of the result.
+
+        Returns
+        -------
+        array, shape (N, 6)
+            kpc, km/s.
+        """
         observed = self.values.copy()
         observed[:, 2] = self.distance
         return sky_to_phase_space(observed, frame, sky=self.sky)
 
     def observed_covariance(self) -> Array:
-        """Covariance of the observables, shape (N, 6, 6), angles in mas."""
+        """Covariance of the observables.
+
+        Returns
+        -------
+        array, shape (N, 6, 6)
+            In the units of ``errors``: angles in mas.
+        """
         correlation = np.broadcast_to(np.eye(6), (len(self), 6, 6)).copy()
         if self.correlations is not None:
             for k, (i, j) in enumerate(PAIRS):
@@ -92,7 +109,18 @@ class Observations:
         return correlation * errors[:, :, None] * errors[:, None, :]
 
     def jacobian(self, frame: Galactocentric) -> Array:
-        """Exact derivative of phase space by the observables, shape (N, 6, 6), angles in mas."""
+        """Exact derivative of phase space by the observables.
+
+        Parameters
+        ----------
+        frame : Galactocentric
+            The frame of phase space.
+
+        Returns
+        -------
+        array, shape (N, 6, 6)
+            kpc and km/s by the units of ``errors``: angles in mas.
+        """
         to_frame = affine(frame, self.sky)
         lon, lat, depth, pm_lon, pm_lat, radial = self.values.T
         r, east, north = sky_basis(lon, lat)
@@ -123,14 +151,26 @@ class Observations:
         return j
 
     def covariance(self, frame: Galactocentric, *, method: str = "jacobian", n_draws: int = 512, seed: int = 0) -> Array:
-        """Phase-space covariance, shape (N, 6, 6) [kpc, km/s]; NaN where an error is unknown.
+        """Covariance in phase space.
 
         Parameters
         ----------
+        frame : Galactocentric
+            The frame of phase space.
         method : "jacobian", "monte-carlo" or "auto"
             First order, by drawing (about the mean of the draws), or by drawing only where error / value of the parallax exceeds 0.1.
         n_draws, seed : int
             Of the drawing.
+
+        Returns
+        -------
+        array, shape (N, 6, 6)
+            kpc, km/s; NaN where an error is unknown.
+
+        Raises
+        ------
+        CatalogueError
+            For another method, or fewer than two draws.
         """
         if method not in ("jacobian", "monte-carlo", "auto"):
             raise CatalogueError(f"method must be 'jacobian', 'monte-carlo' or 'auto', found {method!r}")
@@ -168,6 +208,11 @@ class Observations:
         """A function that draws every star's observables anew from its errors (as measured where an error is unknown).
 
         Depths are drawn from the part of the normal law with parallax above `NEAREST_PARALLAX` (distance above 1 pc).
+
+        Returns
+        -------
+        callable
+            A `numpy.random.Generator` in, `Observations` of the N stars out.
         """
         pair = self.pairs()
         return lambda rng: pair(rng, 1.0)[0]
@@ -177,6 +222,11 @@ class Observations:
 
         Sums over both halves of a pair are free of the first order in the noise. Depths as in `drawing`; a half that would leave the
         allowed range is drawn on its own.
+
+        Returns
+        -------
+        callable
+            A `numpy.random.Generator` and ``factor`` in, two `Observations` of the N stars out.
         """
         covariance = self.observed_covariance()
         known = np.asarray(np.isfinite(covariance).all(axis=(1, 2)))
@@ -210,7 +260,17 @@ class Observations:
 
 
 def root_of(covariance: Array) -> Array:
-    """A with A A^T = C, for matrices that may be singular or, by rounded correlations, slightly indefinite."""
+    """A with A A^T = C, for matrices that may be singular or, by rounded correlations, slightly indefinite.
+
+    Parameters
+    ----------
+    covariance : array, shape (N, 6, 6)
+        C, in any unit.
+
+    Returns
+    -------
+    array, shape (N, 6, 6)
+    """
     scale = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 1e-300))
     values, vectors = np.linalg.eigh(covariance / (scale[:, :, None] * scale[:, None, :]))
     return scale[:, :, None] * vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]

@@ -81,7 +81,24 @@ class Volume(ABC):
         """`boundary_weight` without the mask."""
 
     def contains(self, x: ArrayLike | u.Quantity) -> NDArray[np.bool_]:
-        """Whether each of the points (N, 3) [kpc or Quantity] lies inside; bool of shape (N,). NaN is outside."""
+        """Whether each point lies inside; where there is a mask, also where it is positive.
+
+        Parameters
+        ----------
+        x : Quantity or array
+            Positions, shape (N, 3), in kpc if bare. NaN is outside.
+
+        Returns
+        -------
+        array of bool, shape (N,)
+
+        Raises
+        ------
+        VolumeError
+            If the positions have another shape.
+        UnitsError
+            If they are no lengths.
+        """
         points = positions(x)
         inside = self._encloses(points)
         if self.mask is not None and inside.any():
@@ -89,7 +106,18 @@ class Volume(ABC):
         return inside
 
     def masked(self, mask: Mask) -> Self:
-        """The same volume, of which only the part counts where the mask is positive."""
+        """The same volume, of which only the part counts where the mask is positive.
+
+        Parameters
+        ----------
+        mask : Mask
+            Takes the place of the one that the volume has.
+
+        Returns
+        -------
+        Volume
+            A copy; the volume itself is not changed.
+        """
         other = copy.copy(self)
         other.mask = mask
         return other
@@ -114,7 +142,9 @@ class Volume(ABC):
         Raises
         ------
         VolumeError
-            If ``taper`` lies outside (0, 1).
+            If ``taper`` lies outside (0, 1), or the positions have another shape.
+        UnitsError
+            If the positions are no lengths.
         """
         if not 0.0 < taper < 1.0:
             raise VolumeError(f"taper must lie between 0 and 1, found {taper}")
@@ -129,7 +159,20 @@ class Volume(ABC):
 
     @abstractmethod
     def sample(self, n: int, rng: np.random.Generator) -> Array:
-        """Draw ``n`` points uniformly in the volume, whatever its mask, shape (n, 3) [kpc]."""
+        """Draw points uniformly in the volume, whatever its mask.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        rng : numpy.random.Generator
+            Source of randomness.
+
+        Returns
+        -------
+        array, shape (n, 3)
+            In kpc.
+        """
 
     @abstractmethod
     def _numbers(self) -> dict[str, Any]:
@@ -140,21 +183,44 @@ class Volume(ABC):
         """`describe` without the mask."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers in kpc, ready for JSON; `from_dict` is the inverse."""
+        """Numbers in kpc, ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            ``kind``, ``unit``, the lengths, and ``mask`` where there is one.
+        """
         return self._numbers() if self.mask is None else {**self._numbers(), "mask": self.mask.to_dict()}
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line for people.
+
+        Returns
+        -------
+        str
+            With lengths in kpc.
+        """
         return self._shape() if self.mask is None else f"{self._shape()} within the {self.mask.describe()}"
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Volume:
         """Rebuild a volume from `to_dict`.
 
+        Parameters
+        ----------
+        values : mapping
+            What `to_dict` gives: lengths in kpc.
+
+        Returns
+        -------
+        Cylinder or Ball
+
         Raises
         ------
         VolumeError
-            For an unknown kind or missing numbers.
+            For an unknown kind, another unit, or missing or impossible numbers.
+        CatalogueError
+            If the mask is damaged.
         """
         data = dict(values)
         if "mask" in data:
@@ -259,7 +325,13 @@ class Cylinder(Volume):
         return float(2.0 * np.pi * self.half_height * (self.r_out**2 - self.r_in**2))
 
     def split(self) -> list[Cylinder]:
-        """The shells as cylinders of their own; the cylinder itself where it has none."""
+        """The shells as cylinders of their own; the cylinder itself where it has none.
+
+        Returns
+        -------
+        list of Cylinder
+            From the innermost to the outermost; each has the mask of the whole.
+        """
         if self.shells is None:
             return [self]
         edges = np.asarray(self.shells) * LENGTH

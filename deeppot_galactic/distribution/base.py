@@ -134,6 +134,11 @@ class Distribution(ABC):
     def rescale(self, n_stars: float) -> None:
         """Let f integrate to another number of stars, when the fit has seen a part of them.
 
+        Parameters
+        ----------
+        n_stars : float
+            The integral of f from now on.
+
         Raises
         ------
         FitError
@@ -185,6 +190,13 @@ class Distribution(ABC):
         Returns
         -------
         ndarray, shape (N,)
+
+        Raises
+        ------
+        UnitsError
+            For a bare array, a wrong unit or another shape.
+        FitError
+            If there are not as many velocities as positions.
         """
         return self.evaluate(_phase_space(pos, vel))[0]
 
@@ -194,6 +206,7 @@ class Distribution(ABC):
         Parameters
         ----------
         pos, vel : Quantity, shape (N, 3)
+            Galactocentric positions and velocities.
 
         Returns
         -------
@@ -201,32 +214,64 @@ class Distribution(ABC):
             1/kpc.
         score_v : Quantity, shape (N, 3)
             s/km.
+
+        Raises
+        ------
+        UnitsError
+            For a bare array, a wrong unit or another shape.
+        FitError
+            If there are not as many velocities as positions.
         """
         score = self.evaluate(_phase_space(pos, vel))[1]
         return score[:, :3] / LENGTH, score[:, 3:] / VELOCITY
 
     def sample(self, n: int, seed: int = 0) -> tuple[Quantity, Quantity]:
-        """Draw ``n`` stars from f inside the volume.
+        """Draw stars from f inside the volume.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        seed : int
+            Of the draw.
 
         Returns
         -------
         pos, vel : Quantity, shape (n, 3)
+            kpc, km/s.
 
         Raises
         ------
         FitError
-            For an estimator without a sampler.
+            For an estimator without a sampler, or a flow of which too few draws fall inside the volume.
         """
         x = self._sample(n, seed)
         return x[:, :3] * LENGTH, x[:, 3:] * VELOCITY
 
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file."""
+        """Write one safetensors file, atomically.
+
+        Parameters
+        ----------
+        path : str or Path
+            Conventionally ``*.safetensors``.
+
+        Raises
+        ------
+        StoreError
+            When it cannot be written.
+        """
         tensors, header = self._state()
         write_model(path, tensors, self.describe() | {"state": header}, KIND)
 
     def describe(self) -> dict[str, Any]:
-        """What every estimator has in common, JSON-able."""
+        """What every estimator has in common, JSON-able.
+
+        Returns
+        -------
+        dict
+            ``estimator``, ``volume`` [kpc], ``n_stars``, ``history`` and ``meta``.
+        """
         return {
             "estimator": self.estimator,
             "volume": self.volume.to_dict(),
@@ -238,6 +283,16 @@ class Distribution(ABC):
     @staticmethod
     def load(path: str | Path) -> Distribution:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        Distribution
+            Without the stars it was fitted to.
 
         Raises
         ------

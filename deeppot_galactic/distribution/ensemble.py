@@ -7,6 +7,10 @@ A draw x of a member, accepted with the probability exp(mean_k ln f_k) / mean_k 
 
 Members differ in seed: initial weights, batches and the stars held out for validation, so that together they have seen all stars. The
 mean removes what is particular to one training; what all of them share, the finite sample itself, stays.
+
+References
+----------
+Lakshminarayanan, Pritzel & Blundell 2017, arXiv:1612.01474 (ensembles of networks that differ in their initial weights).
 """
 
 from __future__ import annotations
@@ -36,7 +40,17 @@ LEAST_ACCEPTED = 1e-3
 
 
 class EnsembleDistribution(Distribution):
-    """The mean of its ``members``, normalised; ``log_scale`` is -ln c."""
+    """The normalised mean of several distributions.
+
+    Parameters
+    ----------
+    members : list of Distribution
+        Of the same stars and volume.
+    log_scale : float
+        -ln c, see the module.
+    **common
+        Passed to `Distribution`.
+    """
 
     estimator = "ensemble"
 
@@ -51,7 +65,23 @@ class EnsembleDistribution(Distribution):
         return log_f, torch.stack([p[1].cpu() for p in parts]).mean(0)
 
     def score_spread(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Standard deviation (n, 6) of the members' scores at phase-space points (n, 6) in kpc and km/s; 1/kpc and s/km."""
+        """Standard deviation of the scores over the members.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space in kpc and km/s.
+
+        Returns
+        -------
+        ndarray, shape (N, 6)
+            1/kpc and s/km.
+
+        Raises
+        ------
+        FitError
+            If x has another shape.
+        """
         return np.std([member.evaluate(x)[1] for member in self.members], axis=0, ddof=1)
 
     @property
@@ -75,13 +105,35 @@ class EnsembleDistribution(Distribution):
         return np.concatenate(kept)[:n]
 
     def draw_members(self, n: int, seed: int) -> NDArray[np.float64]:
-        """Draws (n, 6) of the mixture: equal shares from every member, in random order."""
+        """Draw from the mixture: equal shares from every member, in random order.
+
+        Parameters
+        ----------
+        n : int
+        seed : int
+
+        Returns
+        -------
+        ndarray, shape (n, 6)
+            kpc and km/s.
+        """
         counts = np.diff(np.linspace(0, n, len(self.members) + 1).astype(int))
         x = np.concatenate([m._sample(int(k), seed + i) for i, (m, k) in enumerate(zip(self.members, counts, strict=True)) if k])
         return np.random.default_rng(seed).permutation(x)
 
     def log_acceptance(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """ln of the geometric over the arithmetic mean of the members' f at points (n, 6): (n,), never positive."""
+        """ln of the geometric over the arithmetic mean of the members' f, with which their draws are accepted.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space in kpc and km/s.
+
+        Returns
+        -------
+        ndarray, shape (N,)
+            Never positive.
+        """
         log_f = np.stack([member.evaluate(x)[0] for member in self.members])
         return log_f.mean(0) - (np.logaddexp.reduce(log_f, axis=0) - np.log(len(log_f)))
 
@@ -111,7 +163,9 @@ def fit_ensemble(
 
     Parameters
     ----------
-    tracers, volume
+    tracers : Tracers
+        As in `fit_distribution`.
+    volume : Volume
         As in `fit_distribution`.
     members : int
         How many, at least two.
@@ -132,6 +186,8 @@ def fit_ensemble(
     ------
     ConfigError
         For fewer than two members.
+    FitError
+        As of `fit_distribution`.
     """
     if members < 2:
         raise ConfigError(f"an ensemble needs at least two members, found {members}")
@@ -144,7 +200,20 @@ def fit_ensemble(
 
 
 def mean_of(members: list[Distribution], *, seed: int, **common: Any) -> EnsembleDistribution:
-    """The ensemble of ``members``, normalised with draws of them; ``common`` are the keywords of `Distribution`."""
+    """The ensemble of ``members``, normalised with draws of them.
+
+    Parameters
+    ----------
+    members : list of Distribution
+    seed : int
+        Of the draws.
+    **common
+        The keywords of `Distribution`.
+
+    Returns
+    -------
+    EnsembleDistribution
+    """
     ensemble = EnsembleDistribution(members=members, **common)
     if ensemble.has_sampler:
         accepted = ensemble.log_acceptance(ensemble.draw_members(DRAWS, seed))

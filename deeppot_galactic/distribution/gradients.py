@@ -48,6 +48,11 @@ class GradientSample:
         Stars with their known errors taken out, for the sums of the weak form; see `deeppot_galactic.catalogue.copies`.
     copy_weights : ndarray, optional
         Their weights.
+
+    Raises
+    ------
+    FitError
+        If the shapes disagree.
     """
 
     def __init__(
@@ -98,6 +103,11 @@ class GradientSample:
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file atomically.
 
+        Parameters
+        ----------
+        path : str or Path
+            Conventionally ``*.h5``.
+
         Raises
         ------
         StoreError
@@ -110,6 +120,15 @@ class GradientSample:
     @classmethod
     def load(cls, path: str | Path) -> GradientSample:
         """Read what `save` wrote, see `gradient_file`.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file.
+
+        Returns
+        -------
+        GradientSample
 
         Raises
         ------

@@ -96,7 +96,7 @@ class LagrangePoint:
 
     @property
     def radius(self) -> float:
-        """Distance from the axis in kpc."""
+        """Distance from the axis [kpc]."""
         return float(np.hypot(self.position[0], self.position[1]))
 
 

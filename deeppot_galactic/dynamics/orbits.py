@@ -96,18 +96,37 @@ class Orbits:
 
     @property
     def jacobi_drift(self) -> Array:
-        """Largest relative change of the Jacobi energy along each orbit, shape (N,)."""
+        """Largest relative change of the Jacobi energy along each orbit, array of shape (N,), dimensionless."""
         return _drift(self.jacobi.value)
 
     def inertial(self) -> tuple[u.Quantity, u.Quantity]:
-        """Positions and velocities (T, N, 3) along axes that do not turn."""
+        """Positions and velocities along axes that do not turn.
+
+        Returns
+        -------
+        pos, vel : Quantity, shape (T, N, 3)
+            About the axis of rotation, in the units of the orbits.
+        """
         angles = np.outer(to_internal(self.time, TIME, "time"), to_internal(self.omega, ANGULAR_SPEED, "omega"))
         turn = Rotation.from_rotvec(angles).as_matrix()
         pos, vel = (np.einsum("tij,tnj->tni", turn, part.value) * part.unit for part in (self.pos, self.vel))
         return pos, vel
 
     def to_gala(self, *, inertial: bool = True, units: Any = None) -> Any:
-        """A gala `Orbit`; with ``inertial=False`` along the rotating axes, in a `ConstantRotatingFrame`."""
+        """The orbits in gala.
+
+        Parameters
+        ----------
+        inertial : bool
+            Along axes that do not turn; else along the rotating axes, in a `ConstantRotatingFrame`.
+        units : gala.units.UnitSystem, optional
+            Of the frame; gala's ``galactic`` by default.
+
+        Returns
+        -------
+        gala.dynamics.Orbit
+            Of shape (T, N).
+        """
         import gala.dynamics as gd
         import gala.potential as gp
         from gala.units import galactic
@@ -119,7 +138,20 @@ class Orbits:
         return gd.Orbit(np.moveaxis(pos, -1, 0), np.moveaxis(vel, -1, 0), t=self.time.to(u.Myr), frame=frame)
 
     def to_galpy(self, *, inertial: bool = True, ro: float = 8.0, vo: float = 220.0) -> Any:
-        """A galpy `Orbit` holding the whole history, in galpy's left-handed coordinates (x -> -x)."""
+        """The orbits in galpy with their whole history, in its left-handed coordinates (x -> -x).
+
+        Parameters
+        ----------
+        inertial : bool
+            Along axes that do not turn; else along the rotating axes.
+        ro, vo : float
+            galpy's units [kpc, km/s].
+
+        Returns
+        -------
+        galpy.orbit.Orbit
+            Of N orbits at T times.
+        """
         from galpy.orbit import Orbit
 
         pos, vel = self.inertial() if inertial else (self.pos, self.vel)

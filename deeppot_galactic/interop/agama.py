@@ -90,10 +90,24 @@ def _fold(heights: Array, tables: Array) -> tuple[Array, Array]:
 def coefficients(potential: GlobalPotential, *, shape: tuple[int, int] = GRID, m_max: int = HARMONICS) -> str:
     """The text of an agama coefficient file.
 
+    Parameters
+    ----------
+    potential : GlobalPotential or AxisymmetricPotential
+        What to export.
+    shape : tuple of int
+        Nodes in R >= 0 and in z.
+    m_max : int
+        Highest azimuthal harmonic, below 16; an axisymmetric potential has none.
+
+    Returns
+    -------
+    str
+        In kpc and km/s, about the axis of rotation; the pattern speed is in a comment.
+
     Raises
     ------
     ExportError
-        If the potential is not negative everywhere on the grid, which agama's logarithmic scaling needs.
+        If the potential is not negative everywhere on the grid, which agama's logarithmic scaling needs, or ``m_max`` is out of range.
     """
     axisymmetric = bool(getattr(potential, "axisymmetric", False))
     m_max = 0 if axisymmetric else m_max
@@ -120,7 +134,31 @@ def coefficients(potential: GlobalPotential, *, shape: tuple[int, int] = GRID, m
 
 
 def write_coefficients(potential: GlobalPotential, path: str | Path, *, shape: tuple[int, int] = GRID, m_max: int = HARMONICS) -> Path:
-    """Write the coefficient file, whole or not at all; ``agama.Potential(path)`` or `load_agama` reads it."""
+    """Write the coefficient file, whole or not at all; ``agama.Potential(path)`` or `load_agama` reads it.
+
+    Parameters
+    ----------
+    potential : GlobalPotential or AxisymmetricPotential
+        What to export.
+    path : str or Path
+        The file.
+    shape : tuple of int
+        Nodes in R >= 0 and in z.
+    m_max : int
+        Highest azimuthal harmonic, below 16.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ExportError
+        As of `coefficients`.
+    StoreError
+        When it cannot be written.
+    """
     write_text(path, coefficients(potential, shape=shape, m_max=m_max))
     return Path(path)
 
@@ -213,7 +251,28 @@ def to_agama(
 
 
 def load_agama(path: str | Path, *, inertial: bool = False) -> LearnedPotential:
-    """An exported coefficient file as an agama potential; `StoreError` if it cannot be read."""
+    """An exported coefficient file as an agama potential.
+
+    Parameters
+    ----------
+    path : str or Path
+        Written by `write_coefficients` or ``deeppot export``.
+    inertial : bool
+        Rotate about z with the pattern speed.
+
+    Returns
+    -------
+    LearnedPotential
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read, or has no pattern speed.
+    MissingPackageError
+        If agama is not installed.
+    ExportError
+        For a tilted axis of rotation with ``inertial``, or other units set in agama.
+    """
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:

@@ -82,7 +82,26 @@ class Shell:
         return getattr(self.agama, name)
 
     def evaluate(self, x: ArrayLike, order: int = 2, t: float = 0.0) -> tuple[Array, Any, Any]:
-        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3), in kpc and km/s, from agama."""
+        """Potential and derivatives up to an order, from agama.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions about the axis of rotation [kpc].
+        order : {0, 1, 2}
+            Derivatives beyond it are None.
+        t : float
+            Time in kpc/(km/s), for a potential that turns.
+
+        Returns
+        -------
+        potential : array, shape (N,)
+            (km/s)^2.
+        gradient : array, shape (N, 3), or None
+            (km/s)^2/kpc.
+        hessian : array, shape (N, 3, 3), or None
+            (km/s)^2/kpc^2.
+        """
         x = np.ascontiguousarray(x, np.float64)
         phi = np.asarray(self.agama.potential(x, t=t))
         if order < 1:

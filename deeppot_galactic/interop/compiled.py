@@ -74,12 +74,28 @@ class ForceErrorReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able form."""
+        """The numbers, ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            By attribute.
+        """
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ForceErrorReport:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        values : mapping
+            What `to_dict` gives.
+
+        Returns
+        -------
+        ForceErrorReport
+        """
         return cls(**{**values, "where": tuple(values["where"])})
 
 

@@ -60,6 +60,11 @@ class LearnedPotential(PotentialBase):
         Whether it rotates with its pattern speed.
     units, origin, R
         As in gala.
+
+    Raises
+    ------
+    ExportError
+        If ``R`` is not one 3 x 3 matrix.
     """
 
     model = _option("model", convert=None)
@@ -83,7 +88,7 @@ class LearnedPotential(PotentialBase):
 
     @property
     def omega(self) -> u.Quantity:
-        """Angular velocity (3,) of the frame in which the potential is static."""
+        """Angular velocity of the frame in which the potential is static, Quantity (3,) [rad per unit of time]."""
         return u.Quantity(self.potential.omega, ANGULAR_SPEED).to(u.rad / self.units["time"], u.dimensionless_angles())
 
     def _frame(self, q: Array, t: Array) -> tuple[Array, Array | None]:
@@ -120,13 +125,35 @@ class LearnedPotential(PotentialBase):
         return np.trace(hess, axis1=1, axis2=2) * (self._energy_unit / self._length**2 / (4 * np.pi * self.G))
 
     def replicate(self, **kwargs: Any) -> LearnedPotential:
-        """A copy with some parameters changed; the numbers of the model, which never change, are shared."""
+        """A copy with some parameters changed; the numbers of the model, which never change, are shared.
+
+        Parameters
+        ----------
+        **kwargs
+            Those to change: ``model``, ``inertial``, ``units``, ``origin``, ``R``.
+
+        Returns
+        -------
+        LearnedPotential
+        """
         origin = u.Quantity(self.origin, self.units["length"])
         values = {**self.parameters, "units": self.units, "origin": origin, "R": self.R, **kwargs}
         return type(self)(**values)
 
     def replace_units(self, units: Any, copy: bool = True) -> LearnedPotential:
-        """The same potential in another unit system; in place with ``copy=False``."""
+        """The same potential in another unit system.
+
+        Parameters
+        ----------
+        units : gala.units.UnitSystem
+            The new one.
+        copy : bool
+            Leave this object as it is, instead of changing it in place.
+
+        Returns
+        -------
+        LearnedPotential
+        """
         other = self.replicate(units=units)
         if copy:
             return other
@@ -134,7 +161,20 @@ class LearnedPotential(PotentialBase):
         return self
 
     def save(self, f: Any) -> None:
-        """Write a YAML file, and the numbers to a model file of the same name beside it."""
+        """Write a YAML file, and the numbers to a model file of the same name beside it.
+
+        Parameters
+        ----------
+        f : str or Path
+            Name of the YAML file.
+
+        Raises
+        ------
+        ExportError
+            For an open file, or a potential with ``origin`` or ``R``, which gala does not write.
+        StoreError
+            When the numbers cannot be written.
+        """
         from .files import write_potential
 
         if hasattr(f, "write") or self.R is not None or np.any(self.origin != 0):
@@ -152,6 +192,15 @@ class LearnedPotential(PotentialBase):
     def integrate_orbit(self, *args: Any, **kwargs: Any) -> Any:
         """As gala's, which puts the potential in a frame that does not turn; refused if the bar would stand still there.
 
+        Parameters
+        ----------
+        *args, **kwargs
+            As in gala; see `CarefulHamiltonian`.
+
+        Returns
+        -------
+        gala.dynamics.Orbit
+
         Raises
         ------
         ExportError
@@ -164,7 +213,27 @@ class LearnedPotential(PotentialBase):
         return CarefulHamiltonian(self).integrate_orbit(*args, **kwargs)
 
     def as_interop(self, package: str, **kwargs: Any) -> Any:
-        """The same potential in "galpy" or "agama"."""
+        """The same potential in another package.
+
+        Parameters
+        ----------
+        package : {"galpy", "agama"}
+            Which.
+        **kwargs
+            Passed to the other package's class or to `deeppot_galactic.interop.agama.to_agama`.
+
+        Returns
+        -------
+        LearnedPotential or ExactPotential
+            Of `deeppot_galactic.interop.galpy` or `deeppot_galactic.interop.agama`.
+
+        Raises
+        ------
+        ExportError
+            For another package.
+        MissingPackageError
+            If agama is asked for and is not installed.
+        """
         if package == "galpy":
             from .galpy import LearnedPotential as InGalpy
 
@@ -186,10 +255,36 @@ class CarefulHamiltonian(Hamiltonian):
     """A `Hamiltonian` with DOPRI853 as its default integrator, which refuses those that are wrong in rotating frames.
 
     gala's Leapfrog and Ruth4 split off a Coriolis force that depends on the velocity: there the Jacobi energy drifts by factors.
+
+    Parameters
+    ----------
+    potential, frame
+        As in gala.
     """
 
     def integrate_orbit(self, w0: Any, Integrator: Any = gi.DOPRI853Integrator, Integrator_kwargs: Any = None, **kwargs: Any) -> Any:
-        """As gala's; raises `ExportError` for symplectic integrators if the frame rotates. Tolerances are 1e-10 by default."""
+        """As gala's; tolerances are 1e-10 by default.
+
+        Parameters
+        ----------
+        w0 : gala.dynamics.PhaseSpacePosition or array
+            Where orbits begin.
+        Integrator : class or str
+            DOPRI853 by default.
+        Integrator_kwargs : dict, optional
+            Its options.
+        **kwargs
+            As in gala: ``dt`` and ``n_steps``, or ``t``, and so on.
+
+        Returns
+        -------
+        gala.dynamics.Orbit
+
+        Raises
+        ------
+        ExportError
+            For symplectic integrators if the frame rotates.
+        """
         name = Integrator if isinstance(Integrator, str) else Integrator.__name__
         if any(word in name.lower() for word in ("leapfrog", "ruth4")) and isinstance(self.frame, ConstantRotatingFrame):
             raise ExportError(f"{name} is wrong in a rotating frame: use DOPRI853Integrator, or deeppot_galactic.dynamics.integrate_orbits")
@@ -224,6 +319,15 @@ def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
     """The potential with the frame it lives in: rotating with the bar, or static if the potential itself turns.
 
     Initial velocities are inertial components along the axes of the frame.
+
+    Parameters
+    ----------
+    potential : LearnedPotential
+        From `to_gala`.
+
+    Returns
+    -------
+    CarefulHamiltonian
     """
     if potential.parameters["inertial"] or not np.any(potential.potential.omega):
         return CarefulHamiltonian(potential)

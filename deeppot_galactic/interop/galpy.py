@@ -66,7 +66,13 @@ class LearnedPotential(Potential):
         return -float(self.potential.omega[2]) * self._ro / self._vo
 
     def OmegaP(self) -> float:
-        """As galpy's own rotating potentials have it; zero if static."""
+        """As galpy's own rotating potentials have it.
+
+        Returns
+        -------
+        float
+            In units of vo / ro; zero if static.
+        """
         return self.omega if self.inertial else 0.0
 
     def _derivatives(self, R: Any, z: Any, phi: Any, t: Any, order: int) -> tuple[tuple[int, ...], Any]:

@@ -50,7 +50,7 @@ class BarredPotential:
 
     @cached_property
     def model(self) -> AnalyticPotential:
-        """The sum of the three components, bar along x."""
+        """The sum of the three components, bar along x; positions in kpc, Phi in (km/s)^2."""
         return (
             MiyamotoNagai(self.disc_mass, self.disc_length, self.disc_height)
             + NFW(self.halo_mass, self.halo_scale)
@@ -58,16 +58,44 @@ class BarredPotential:
         )
 
     def evaluate(self, x: Array, order: int = 1) -> tuple[Array, Any, Any]:
-        """Phi (N,), gradient (N, 3) and Hessian (N, 3, 3) at ``x`` (N, 3); None above ``order``."""
+        """Phi and its derivatives up to an order.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+        order : {0, 1, 2}
+            Derivatives beyond it are None.
+
+        Returns
+        -------
+        potential : array, shape (N,)
+            (km/s)^2.
+        gradient : array, shape (N, 3), or None
+            (km/s)^2/kpc.
+        hessian : array, shape (N, 3, 3), or None
+            (km/s)^2/kpc^2.
+        """
         return self.model.evaluate(x, order)
 
     def effective(self, x: Array) -> Array:
-        """Phi_eff (N,) in (km/s)^2 at ``x`` (N, 3)."""
+        """Phi_eff in the frame of the bar.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
         return self.evaluate(x, 0)[0] - 0.5 * self.omega**2 * (x[:, 0] ** 2 + x[:, 1] ** 2)
 
     @cached_property
     def lagrange_radius(self) -> float:
-        """Distance of L1 and L2 from the centre, kpc.
+        """Distance of L1 and L2 from the centre [kpc].
 
         Raises
         ------
@@ -93,9 +121,15 @@ class BarredPotential:
 
     @cached_property
     def lagrange_energy(self) -> float:
-        """Jacobi's integral of a star at rest at L1 in the rotating frame, (km/s)^2."""
+        """Jacobi's integral of a star at rest at L1 in the rotating frame [(km/s)^2]."""
         return float(self.effective(np.array([[self.lagrange_radius, 0.0, 0.0]]))[0])
 
     def to_dict(self) -> dict[str, float]:
-        """The parameters, by name."""
+        """The parameters, ready for JSON.
+
+        Returns
+        -------
+        dict of float
+            By attribute, in Msun, kpc and km/s/kpc.
+        """
         return asdict(self)

@@ -44,19 +44,63 @@ class AnalyticDistribution(ABC):
 
     @abstractmethod
     def log_density(self, x: Array) -> Array:
-        """ln f of shape (N,) at the phase-space points ``x`` (N, 6); the integral of f is one, its unit 1/(kpc km/s)^3."""
+        """ln f; the integral of f is one.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space [kpc, km/s].
+
+        Returns
+        -------
+        array, shape (N,)
+            ln of 1/(kpc km/s)^3; -inf where f is zero.
+        """
 
     @abstractmethod
     def score(self, x: Array) -> Array:
-        """grad ln f of shape (N, 6): 1/kpc for the first three columns, s/km for the last three."""
+        """grad ln f.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space [kpc, km/s].
+
+        Returns
+        -------
+        array, shape (N, 6)
+            1/kpc for the first three columns, s/km for the last three; zero where f is zero.
+        """
 
     @abstractmethod
     def potential(self, pos: Array) -> Array:
-        """Phi of shape (N,) in (km/s)^2 at ``pos`` (N, 3) or (N, 6), of which the first three columns count."""
+        """Phi.
+
+        Parameters
+        ----------
+        pos : array, shape (N, 3) or (N, 6)
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
 
     @abstractmethod
     def acceleration(self, pos: Array) -> Array:
-        """-grad Phi of shape (N, 3) in (km/s)^2/kpc at ``pos`` (N, 3) or (N, 6), of which the first three columns count."""
+        """-grad Phi.
+
+        Parameters
+        ----------
+        pos : array, shape (N, 3) or (N, 6)
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        array, shape (N, 3)
+            (km/s)^2/kpc.
+        """
 
     @abstractmethod
     def _draw(self, n: int, rng: np.random.Generator) -> Array:
@@ -87,14 +131,19 @@ class AnalyticDistribution(ABC):
         return self._draw(int(n), rng)
 
     def residual(self, x: Array, omega: float | None = None) -> Array:
-        """(d ln f / dt)_Omega of shape (N,) in km/s/kpc (1.02 per Gyr) with the mock's own potential and ``omega``: zero for the true one.
+        """(d ln f / dt)_Omega with the mock's own potential: zero for its own pattern speed.
 
         Parameters
         ----------
-        x : ndarray
-            Shape (N, 6).
+        x : array, shape (N, 6)
+            Phase space [kpc, km/s].
         omega : float, optional
             A trial pattern speed in km/s/kpc; the true one by default.
+
+        Returns
+        -------
+        array, shape (N,)
+            km/s/kpc (1.02 per Gyr).
         """
         rate = self.omega if omega is None else float(omega)
         score = self.score(x)
@@ -102,7 +151,25 @@ class AnalyticDistribution(ABC):
         return transport + rate * rotation_derivative(x, score)
 
     def tracers(self, n: int, seed: int = 0) -> Tracers:
-        """Draw ``n`` stars as a `Tracers` catalogue; ``meta`` names the mock, the seed and the pattern speed."""
+        """Draw stars as a catalogue.
+
+        Parameters
+        ----------
+        n : int
+            How many stars; at least 1.
+        seed : int
+            Of the draw.
+
+        Returns
+        -------
+        Tracers
+            ``meta`` names the mock, the seed and the pattern speed.
+
+        Raises
+        ------
+        DeepPotError
+            If ``n`` is not positive.
+        """
         from ..catalogue.tracers import Tracers
 
         x = self.sample(n, np.random.default_rng(seed))
@@ -111,7 +178,13 @@ class AnalyticDistribution(ABC):
         return result
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able facts about the mock."""
+        """Facts about the mock, JSON-able.
+
+        Returns
+        -------
+        dict
+            The name, the pattern speed and the parameters; units are in the keys.
+        """
         return {"mock": self.name, "omega_km_s_kpc": self.omega}
 
 

@@ -35,6 +35,11 @@ class GaussianBar(AnalyticDistribution):
         Pattern speed, km/s/kpc; positive is counter-clockwise.
     angle : float
         Angle of the bar's long axis from the x axis, rad.
+
+    Raises
+    ------
+    DeepPotError
+        If the lengths are not three, or a length or ``sigma`` is not positive.
     """
 
     name = "rotating Gaussian bar"

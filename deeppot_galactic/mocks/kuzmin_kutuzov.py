@@ -37,6 +37,11 @@ class KuzminKutuzov:
         c_j in kpc, the smallest first.
     focal : float
         Delta in kpc.
+
+    Raises
+    ------
+    DeepPotError
+        If there are not as many heights as masses, the smallest is not the first, or a number is not positive.
     """
 
     def __init__(self, *, masses: Sequence[float] = (8e10, 6e11), heights: Sequence[float] = (0.3, 15.0), focal: float = 3.0) -> None:
@@ -56,12 +61,34 @@ class KuzminKutuzov:
         return s, np.sqrt(r2 + z2 + a2 + c2 + 2 * s)
 
     def potential(self, pos: Array) -> Array:
-        """Phi (N,) in (km/s)^2 at ``pos`` (N, 3)."""
+        """Phi.
+
+        Parameters
+        ----------
+        pos : array, shape (N, 3) or (N, 6)
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
         _, d = self._terms(pos[:, 0] ** 2 + pos[:, 1] ** 2, pos[:, 2] ** 2)
         return -np.sum(self.gm[:, None] / d, axis=0)
 
     def gradient(self, pos: Array) -> Array:
-        """grad Phi (N, 3) in (km/s)^2/kpc."""
+        """grad Phi.
+
+        Parameters
+        ----------
+        pos : array, shape (N, 3) or (N, 6)
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        array, shape (N, 3)
+            (km/s)^2/kpc.
+        """
         s, d = self._terms(pos[:, 0] ** 2 + pos[:, 1] ** 2, pos[:, 2] ** 2)
         weight = self.gm[:, None] / d**3
         in_plane = np.sum(weight * (1 + self.c[:, None] ** 2 / s), axis=0)
@@ -69,7 +96,22 @@ class KuzminKutuzov:
         return pos[:, :3] * np.stack([in_plane, in_plane, vertical], axis=1)
 
     def circular(self, radius: Array) -> tuple[Array, Array, Array]:
-        """Angular momentum L_c, its derivative dL_c/dR and the energy E_c of circular orbits, each of the shape of ``radius``."""
+        """Circular orbits in the plane.
+
+        Parameters
+        ----------
+        radius : array, any shape
+            R [kpc].
+
+        Returns
+        -------
+        momentum : array, like ``radius``
+            L_c [kpc km/s].
+        slope : array, like ``radius``
+            dL_c/dR [km/s].
+        energy : array, like ``radius``
+            E_c [(km/s)^2].
+        """
         r2 = np.asarray(radius, dtype=np.float64).ravel() ** 2
         s, d = self._terms(r2, np.zeros_like(r2))
         c2, gm = self.c[:, None] ** 2, self.gm[:, None]
@@ -98,12 +140,36 @@ class KuzminKutuzov:
         return first, np.sum(self.gm[:, None] / (root + self.c[:, None]), axis=0) + phi
 
     def height_energy(self, pos: Array) -> Array:
-        """X (N,): the part of I_3 that depends on position only, kpc^2 (km/s)^2."""
+        """X, the part of I_3 that depends on position only.
+
+        Parameters
+        ----------
+        pos : array, shape (N, 3) or (N, 6)
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        array, shape (N,)
+            kpc^2 (km/s)^2.
+        """
         above = self._spheroidal(pos)[0]
         return above * self._vertical(pos, above)[1]
 
     def third_integral(self, x: Array) -> tuple[Array, Array]:
-        """I_3 (N,) in kpc^2 (km/s)^2 at ``x`` (N, 6), and its gradient (N, 6)."""
+        """I_3 and its gradient.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space [kpc, km/s].
+
+        Returns
+        -------
+        value : array, shape (N,)
+            kpc^2 (km/s)^2.
+        gradient : array, shape (N, 6)
+            kpc (km/s)^2 for the first three columns, kpc^2 km/s for the last three.
+        """
         pos, (px, py, pz), (vx, vy, vz) = x[:, :3], x[:, :3].T, x[:, 3:].T
         lx, ly = py * vz - pz * vy, pz * vx - px * vz
         above, below, outer, difference = self._spheroidal(pos)

@@ -53,7 +53,18 @@ class Plummer(AnalyticDistribution):
         return -G * self.mass * pos[:, :3] / (r2 * np.sqrt(r2))[:, None]
 
     def relative_energy(self, x: Array) -> Array:
-        """e = -Phi - v^2/2 in (km/s)^2, shape (N,): positive for bound stars."""
+        """e = -Phi - v^2/2, positive for bound stars.
+
+        Parameters
+        ----------
+        x : array, shape (N, 6)
+            Phase space [kpc, km/s].
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
         return -self.potential(x) - 0.5 * np.sum(x[:, 3:] ** 2, axis=1)
 
     def log_density(self, x: Array) -> Array:

@@ -54,6 +54,11 @@ class StaeckelDisc(AnalyticDistribution):
         R_hole in kpc.
     cut : float
         R_cut in kpc.
+
+    Raises
+    ------
+    DeepPotError
+        If ``sigma_z`` exceeds ``sigma_r``, or a number is not positive.
     """
 
     name = "quasi-isothermal Staeckel disc"
@@ -94,7 +99,18 @@ class StaeckelDisc(AnalyticDistribution):
         return -self.galaxy.gradient(pos)
 
     def guiding_radius(self, momentum: Array) -> Array:
-        """R_g (N,) in kpc of the circular orbits with L_z = ``momentum`` > 0 (N,) in kpc km/s, to rounding."""
+        """R_g of the circular orbits with a given angular momentum, to rounding.
+
+        Parameters
+        ----------
+        momentum : array, shape (N,)
+            L_z > 0 [kpc km/s].
+
+        Returns
+        -------
+        array, shape (N,)
+            kpc.
+        """
         log_l = np.log(momentum)
         radius = np.exp(np.interp(log_l, self._log_momentum, self._log_radius))
         for _ in range(NEWTON_STEPS):  # in the logarithms: nearly straight

@@ -38,6 +38,11 @@ class AxisymmetricPotential:
         Exact or compiled.
     azimuths : int
         K, at least 4.
+
+    Raises
+    ------
+    FitError
+        For fewer azimuths.
     """
 
     axisymmetric = True
@@ -52,7 +57,24 @@ class AxisymmetricPotential:
         self._c, self._s = np.cos(angles), np.sin(angles)
 
     def evaluate(self, x: ArrayLike, order: int = 2) -> Evaluation:
-        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3), those beyond ``order`` None; in kpc, km/s."""
+        """Phi_0 and its derivatives up to an order.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+        order : {0, 1, 2}
+            Derivatives beyond it are None.
+
+        Returns
+        -------
+        potential : array, shape (N,)
+            (km/s)^2.
+        gradient : array, shape (N, 3), or None
+            (km/s)^2/kpc.
+        hessian : array, shape (N, 3, 3), or None
+            (km/s)^2/kpc^2.
+        """
         x = np.asarray(x, np.float64)
         if len(x) > CHUNK:
             parts = [self.evaluate(x[i : i + CHUNK], order) for i in range(0, len(x), CHUNK)]
@@ -86,23 +108,82 @@ class AxisymmetricPotential:
         return value, mean_grad, mean
 
     def potential(self, x: ArrayLike) -> Array:
-        """Phi_0 (N,) in (km/s)^2 at points (N, 3) in kpc."""
+        """Phi_0.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
         return self.evaluate(x, 0)[0]
 
     def gradient(self, x: ArrayLike) -> Array:
-        """grad Phi_0 (N, 3) in (km/s)^2/kpc."""
+        """grad Phi_0.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3)
+            (km/s)^2/kpc.
+        """
         return self.evaluate(x, 1)[1]
 
     def hessian(self, x: ArrayLike) -> Array:
-        """Second derivatives of Phi_0 (N, 3, 3) in (km/s)^2/kpc^2."""
+        """Second derivatives of Phi_0.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3, 3)
+            (km/s)^2/kpc^2.
+        """
         return self.evaluate(x, 2)[2]
 
     def density(self, x: ArrayLike) -> Array:
-        """lap Phi_0 / (4 pi G), (N,) in Msun/kpc^3."""
+        """lap Phi_0 / (4 pi G).
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            Msun/kpc^3.
+        """
         return np.trace(self.hessian(x), axis1=1, axis2=2) / (4 * np.pi * G)
 
     def in_training_volume(self, x: ArrayLike) -> NDArray[np.bool_]:
-        """Whether points (N, 3) in kpc lie where there were stars."""
+        """Whether there were stars.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array of bool, shape (N,)
+
+        Raises
+        ------
+        VolumeError
+            If ``x`` has another shape.
+        """
         return self.source.in_training_volume(x)
 
     @property

@@ -87,7 +87,24 @@ class GlobalPotential:
         self.outer, self.constant = outer, float(constant)
 
     def weight(self, x: ArrayLike, order: int = 2) -> tuple[Array, Array, Any]:
-        """The weight w of D at points (N, 3) in kpc, its gradient (N, 3) and, for ``order`` 2, its Hessian (N, 3, 3)."""
+        """The weight w of D.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+        order : int
+            2 for the Hessian too.
+
+        Returns
+        -------
+        w : array, shape (N,)
+            Between 0 and 1.
+        gradient : array, shape (N, 3)
+            1/kpc.
+        hessian : array, shape (N, 3, 3), or None
+            1/kpc^2.
+        """
         x = np.asarray(x, np.float64)
         s, s_grad, hess = blending_surface(self.volume, x, order)
         w, first, second = smooth_step((BLEND_END - s) / (BLEND_END - 1))
@@ -110,14 +127,40 @@ class GlobalPotential:
         return w, grad, hess
 
     def in_core(self, x: ArrayLike) -> Mask:
-        """Whether Phi = Phi_in + c at points (N, 3) in kpc: inside s_0, and outside the hole if there is one."""
+        """Whether Phi = Phi_in + c: inside s_0, and outside the hole if there is one.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array of bool, shape (N,)
+        """
         x = np.asarray(x, np.float64)
         core = blending_measure(self.volume, x) <= self.blend_start
         hole = getattr(self.volume, "r_in", 0.0)
         return core & (np.hypot(x[:, 0], x[:, 1]) >= hole / self.blend_start) if hole > 0 else core
 
     def evaluate(self, x: ArrayLike, order: int = 2) -> Evaluation:
-        """Potential (N,), gradient (N, 3) and Hessian (N, 3, 3) at points (N, 3); those beyond ``order`` are None. In kpc, km/s.
+        """Phi and its derivatives up to an order.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+        order : {0, 1, 2}
+            Derivatives beyond it are None.
+
+        Returns
+        -------
+        potential : array, shape (N,)
+            (km/s)^2.
+        gradient : array, shape (N, 3), or None
+            (km/s)^2/kpc.
+        hessian : array, shape (N, 3, 3), or None
+            (km/s)^2/kpc^2.
 
         Raises
         ------
@@ -173,32 +216,101 @@ class GlobalPotential:
         return result
 
     def potential(self, x: ArrayLike) -> Array:
-        """Phi (N,) in (km/s)^2 at points (N, 3) in kpc."""
+        """Phi, zero at infinity.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            (km/s)^2.
+        """
         return self.evaluate(x, 0)[0]
 
     def gradient(self, x: ArrayLike) -> Array:
-        """grad Phi (N, 3) in (km/s)^2/kpc at points (N, 3) in kpc."""
+        """grad Phi, minus the acceleration.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3)
+            (km/s)^2/kpc.
+        """
         return self.evaluate(x, 1)[1]
 
     def hessian(self, x: ArrayLike) -> Array:
-        """Second derivatives of Phi (N, 3, 3) in (km/s)^2/kpc^2 at points (N, 3) in kpc."""
+        """Second derivatives of Phi.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3, 3)
+            (km/s)^2/kpc^2.
+        """
         return self.evaluate(x, 2)[2]
 
     def density(self, x: ArrayLike) -> Array:
-        """lap Phi / (4 pi G), (N,) in Msun/kpc^3, at points (N, 3) in kpc."""
+        """lap Phi / (4 pi G).
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            Msun/kpc^3.
+        """
         return np.trace(self.hessian(x), axis1=1, axis2=2) / (4 * np.pi * G)
 
     @property
     def report(self) -> Any:
-        """Force error of a compiled inner potential, None for an exact one."""
+        """Force error of a compiled inner potential (`ForceErrorReport`), None for an exact one."""
         return getattr(self.inner, "report", None)
 
     def in_training_volume(self, x: ArrayLike) -> Mask:
-        """Whether points (N, 3) in kpc lie where there were stars."""
+        """Whether there were stars.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array of bool, shape (N,)
+
+        Raises
+        ------
+        VolumeError
+            If ``x`` has another shape.
+        """
         return self.volume.contains(np.asarray(x, np.float64))
 
     def with_inner(self, inner: InnerPotential) -> GlobalPotential:
-        """The same continuation and frame around another inner potential."""
+        """The same continuation and frame around another inner potential.
+
+        Parameters
+        ----------
+        inner : InnerPotential
+            Such as a spline of the one it replaces.
+
+        Returns
+        -------
+        GlobalPotential
+        """
         return type(self)(
             inner,
             self.volume,
@@ -211,7 +323,13 @@ class GlobalPotential:
         )
 
     def to_arrays(self) -> dict[str, Array]:
-        """Everything but ``inner`` and ``volume``, as float64 arrays for a model file."""
+        """Everything but ``inner`` and ``volume``, for a model file.
+
+        Returns
+        -------
+        dict of float64 arrays
+            ``outer``; ``blend``: c [(km/s)^2] and s_0; ``frame``, shape (3, 3): omega [km/s/kpc], x0 [kpc] and v0 [km/s].
+        """
         return {
             "outer": to_array(self.outer),
             "blend": np.array([self.constant, self.blend_start]),
@@ -221,6 +339,19 @@ class GlobalPotential:
     @classmethod
     def from_arrays(cls, inner: InnerPotential, volume: Volume, arrays: Mapping[str, Array]) -> GlobalPotential:
         """Inverse of `to_arrays`.
+
+        Parameters
+        ----------
+        inner : InnerPotential
+            The learned potential.
+        volume : Volume
+            Training volume.
+        arrays : mapping of str to array
+            What `to_arrays` gives, in its units.
+
+        Returns
+        -------
+        GlobalPotential
 
         Raises
         ------

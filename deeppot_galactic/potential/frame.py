@@ -108,17 +108,17 @@ class RotatingFrame:
 
     @property
     def omega(self) -> u.Quantity:
-        """Angular velocity, shape (3,)."""
+        """Angular velocity, Quantity (3,) [km/s/kpc]."""
         return self.omega_vector * ANGULAR_SPEED
 
     @property
     def x0(self) -> u.Quantity:
-        """A point of the rotation axis, shape (3,)."""
+        """A point of the rotation axis, Quantity (3,) [kpc]."""
         return self.x0_vector * LENGTH
 
     @property
     def v0(self) -> u.Quantity:
-        """Velocity of the frame, shape (3,)."""
+        """Velocity of the frame, Quantity (3,) [km/s]."""
         return self.v0_vector * VELOCITY
 
     @property
@@ -127,7 +127,26 @@ class RotatingFrame:
         return not self.omega_vector.any() and not any(n.startswith("omega") for n in self.free)
 
     def with_vectors(self, omega: Array, x0: Array | None = None, v0: Array | None = None) -> RotatingFrame:
-        """The same frame and freedoms with other numbers (internal units)."""
+        """The same freedoms and priors with other numbers, as arrays.
+
+        Parameters
+        ----------
+        omega : array, shape (3,)
+            Angular velocity [km/s/kpc].
+        x0 : array, shape (3,), optional
+            A point of the rotation axis [kpc]; as it is by default.
+        v0 : array, shape (3,), optional
+            Velocity of the frame [km/s]; as it is by default.
+
+        Returns
+        -------
+        RotatingFrame
+
+        Raises
+        ------
+        FrameError
+            If ``omega`` is not three finite numbers.
+        """
         out = RotatingFrame(omega=np.asarray(omega) * ANGULAR_SPEED, free=())
         out.x0_vector = self.x0_vector if x0 is None else np.asarray(x0, dtype=float)
         out.v0_vector = self.v0_vector if v0 is None else np.asarray(v0, dtype=float)
@@ -135,13 +154,34 @@ class RotatingFrame:
         return out
 
     def starting_from(self, omega_z: float, sigma: float) -> RotatingFrame:
-        """The same frame with Omega_z (km/s/kpc) from an independent measurement, which is also its Gaussian prior."""
+        """The same frame with Omega_z from an independent measurement, which is also its Gaussian prior.
+
+        Parameters
+        ----------
+        omega_z, sigma : float
+            Value and standard error [km/s/kpc].
+
+        Returns
+        -------
+        RotatingFrame
+
+        Raises
+        ------
+        FrameError
+            If ``omega_z`` is not finite.
+        """
         out = self.with_vectors(np.array([*self.omega_vector[:2], omega_z]))
         out.prior = {**self.prior, "omega_z": (float(omega_z), float(sigma))}
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        """Numbers in km/s/kpc, kpc and km/s, ready for JSON."""
+        """The frame, ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            ``omega`` [km/s/kpc], ``x0`` [kpc], ``v0`` [km/s], ``free``, and ``prior``: mean and sigma in these units.
+        """
         return {
             "omega": self.omega_vector.tolist(),
             "x0": self.x0_vector.tolist(),
@@ -152,7 +192,22 @@ class RotatingFrame:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RotatingFrame:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        values : mapping
+            What `to_dict` gives; ``free`` and ``prior`` may be left out.
+
+        Returns
+        -------
+        RotatingFrame
+
+        Raises
+        ------
+        FrameError
+            As for the frame itself.
+        """
         prior = {k: (v[0] * _UNITS[k.split("_")[0]], v[1] * _UNITS[k.split("_")[0]]) for k, v in values.get("prior", {}).items()}
         return cls(
             u.Quantity(values["omega"], ANGULAR_SPEED),

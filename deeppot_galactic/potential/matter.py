@@ -66,12 +66,26 @@ def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantit
 
 
 def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDensity) -> u.Quantity:
-    """Total density less that of the stars at positions (N, 3): (N,) in Msun/kpc^3; negative where the fit or ``stars`` is wrong.
+    """Total density less that of the stars.
+
+    Parameters
+    ----------
+    model : PotentialModel
+        The fit.
+    pos : Quantity, shape (N, 3)
+        Positions.
+    stars : callable
+        Stellar density, ``stars(pos) -> Quantity`` of shape (N,).
+
+    Returns
+    -------
+    Quantity, shape (N,)
+        Msun/kpc^3; negative where the fit or ``stars`` is wrong.
 
     Raises
     ------
     UnitsError
-        If ``stars`` gives no densities.
+        For positions without units, or if ``stars`` gives no densities.
     """
     import astropy.units as u
 

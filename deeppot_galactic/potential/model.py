@@ -87,7 +87,17 @@ class PotentialModel:
         return u.Quantity(self._omega_error, ANGULAR_SPEED)
 
     def potential(self, pos: u.Quantity) -> u.Quantity:
-        """Phi at positions (N, 3): (N,) in km^2/s^2, zero at infinity.
+        """Phi, zero at infinity.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        Quantity, shape (N,)
+            km^2/s^2.
 
         Raises
         ------
@@ -97,16 +107,42 @@ class PotentialModel:
         return self.global_potential.potential(vectors(pos, LENGTH, "pos")) * POTENTIAL
 
     def acceleration(self, pos: u.Quantity) -> u.Quantity:
-        """-grad Phi at positions (N, 3): (N, 3) in km^2/s^2/kpc (gravity alone, no inertial forces)."""
-        return -self.global_potential.gradient(vectors(pos, LENGTH, "pos")) * ACCELERATION
+        """-grad Phi: gravity alone, no inertial forces.
 
-    def acceleration_error(self, pos: u.Quantity) -> u.Quantity:
-        """Standard error of each component of the acceleration at positions (N, 3) in the training volume: (N, 3), km^2/s^2/kpc.
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
 
-        Statistical, with what the weak form leaves unexplained added; NaN outside the volume.
+        Returns
+        -------
+        Quantity, shape (N, 3)
+            km^2/s^2/kpc.
 
         Raises
         ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        """
+        return -self.global_potential.gradient(vectors(pos, LENGTH, "pos")) * ACCELERATION
+
+    def acceleration_error(self, pos: u.Quantity) -> u.Quantity:
+        """Standard error of each component of the acceleration: statistical, with what the weak form leaves unexplained added.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        Quantity, shape (N, 3)
+            km^2/s^2/kpc; NaN outside the training volume.
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
         FitError
             For a model without a posterior (trained on scores alone): use `deeppot_galactic.potential.resampled.fit_ensemble`.
         """
@@ -117,7 +153,25 @@ class PotentialModel:
         return u.Quantity(error, ACCELERATION)
 
     def density_error(self, pos: u.Quantity) -> u.Quantity:
-        """Standard error of the density at positions (N, 3) in the training volume: (N,) in Msun/kpc^3; as `acceleration_error`."""
+        """Standard error of the density; as `acceleration_error`.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        Quantity, shape (N,)
+            Msun/kpc^3; NaN outside the training volume.
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        FitError
+            For a model without a posterior.
+        """
         x = vectors(pos, LENGTH, "pos")
         import astropy.units as u
 
@@ -129,15 +183,60 @@ class PotentialModel:
         return self.posterior
 
     def density(self, pos: u.Quantity) -> u.Quantity:
-        """Total matter density lap Phi / (4 pi G) at positions (N, 3): (N,) in Msun/kpc^3."""
+        """Total matter density lap Phi / (4 pi G).
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        Quantity, shape (N,)
+            Msun/kpc^3.
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        """
         return self.global_potential.density(vectors(pos, LENGTH, "pos")) * DENSITY
 
     def hessian(self, pos: u.Quantity) -> u.Quantity:
-        """Second derivatives of Phi at positions (N, 3): (N, 3, 3) in km^2/s^2/kpc^2."""
+        """Second derivatives of Phi.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        Quantity, shape (N, 3, 3)
+            km^2/s^2/kpc^2.
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        """
         return self.global_potential.hessian(vectors(pos, LENGTH, "pos")) * (ACCELERATION / LENGTH)
 
     def circular_speed(self, radius: u.Quantity, *, n_azimuth: int = 64) -> u.Quantity:
-        """Rotation curve: sqrt(R <d Phi / d R>_phi) in the plane through x0, at radii (N,), in km/s."""
+        """Rotation curve: sqrt(R <d Phi / d R>_phi) in the plane through x0.
+
+        Parameters
+        ----------
+        radius : Quantity, shape (N,) or a scalar
+            Distances from the axis.
+        n_azimuth : int
+            Points on each circle.
+
+        Returns
+        -------
+        Quantity, shape (N,)
+            km/s; zero where the mean force points outwards.
+        """
         r = np.atleast_1d(radius.to_value(LENGTH)).astype(float)
         phi = np.linspace(0.0, 2.0 * np.pi, n_azimuth, endpoint=False)
         ring = np.stack([np.cos(phi), np.sin(phi), np.zeros(n_azimuth)], axis=1)
@@ -147,35 +246,108 @@ class PotentialModel:
         return np.sqrt(np.maximum(r * force, 0.0)) * VELOCITY
 
     def in_training_volume(self, pos: u.Quantity) -> NDArray[np.bool_]:
-        """Whether positions (N, 3) lie where the potential was learned: (N,) bool."""
+        """Whether positions lie where the potential was learned.
+
+        Parameters
+        ----------
+        pos : Quantity, shape (N, 3)
+            Positions.
+
+        Returns
+        -------
+        array of bool, shape (N,)
+
+        Raises
+        ------
+        UnitsError
+            For positions without units or of the wrong shape.
+        """
         return self.global_potential.in_training_volume(vectors(pos, LENGTH, "pos"))
 
     def to_galpy(self, **options: Any) -> Any:
-        """A galpy ``Potential``; see `deeppot_galactic.interop.galpy.to_galpy`."""
+        """The potential in galpy; see `deeppot_galactic.interop.galpy.to_galpy`.
+
+        Parameters
+        ----------
+        **options
+            Its keywords: ``ro``, ``vo``, ``backend``, ``inertial``.
+
+        Returns
+        -------
+        galpy.potential.Potential
+
+        Raises
+        ------
+        ExportError
+            For an unknown backend, or one that cannot express the potential.
+        """
         from ..interop.galpy import to_galpy
 
         return to_galpy(self.global_potential, **options)
 
     def to_gala(self, **options: Any) -> Any:
-        """A gala ``PotentialBase``; see `deeppot_galactic.interop.gala.to_gala`."""
+        """The potential in gala; see `deeppot_galactic.interop.gala.to_gala`.
+
+        Parameters
+        ----------
+        **options
+            Its keywords: ``units``, ``backend``, ``inertial``.
+
+        Returns
+        -------
+        gala.potential.PotentialBase
+
+        Raises
+        ------
+        ExportError
+            For an unknown backend.
+        """
         from ..interop.gala import to_gala
 
         return to_gala(self.global_potential, **options)
 
     def to_agama(self, **options: Any) -> Any:
-        """An agama potential; see `deeppot_galactic.interop.agama.to_agama`."""
+        """The potential in agama; see `deeppot_galactic.interop.agama.to_agama`.
+
+        Parameters
+        ----------
+        **options
+            Its keywords: ``backend``, ``inertial``, ``shape``, ``m_max``.
+
+        Returns
+        -------
+        LearnedPotential or ExactPotential
+            ``.agama`` is agama's own object.
+
+        Raises
+        ------
+        MissingPackageError
+            If agama is not installed.
+        ExportError
+            For an unknown backend, a tilted axis of rotation, or other units set in agama.
+        """
         from ..interop.agama import to_agama
 
         return to_agama(self.global_potential, **options)
 
     def axisymmetrized(self) -> Any:
-        """The m = 0 part, for tools that need an axisymmetric potential; see `deeppot_galactic.dynamics.axisymmetrize`."""
+        """The m = 0 part, for tools that need an axisymmetric potential; see `deeppot_galactic.dynamics.axisymmetrize`.
+
+        Returns
+        -------
+        AxisymmetricPotential
+        """
         from ..dynamics import axisymmetrize
 
         return axisymmetrize(self.global_potential)
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file with a JSON header, atomically.
+
+        Parameters
+        ----------
+        path : str or Path
+            Conventionally ``*.safetensors``.
 
         Raises
         ------
@@ -206,6 +378,15 @@ class PotentialModel:
     @classmethod
     def load(cls, path: str | Path) -> PotentialModel:
         """Read a model file, or the one in a run folder.
+
+        Parameters
+        ----------
+        path : str or Path
+            The file, or a folder with ``model.safetensors``.
+
+        Returns
+        -------
+        PotentialModel
 
         Raises
         ------

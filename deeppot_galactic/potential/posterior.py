@@ -24,9 +24,11 @@ class PotentialPosterior:
     Parameters
     ----------
     basis : Basis
-    covariance : (K, K) array, (km/s)^4
-    origin : (3,) array, optional
-        Where the basis has its origin, kpc.
+        The functions B_k.
+    covariance : array, shape (K, K)
+        C [(km/s)^4].
+    origin : array, shape (3,), optional
+        Where the basis has its origin [kpc].
     """
 
     def __init__(self, basis: Basis, covariance: Array, *, origin: Array | None = None) -> None:
@@ -34,7 +36,18 @@ class PotentialPosterior:
         self.origin = np.zeros(3) if origin is None else np.asarray(origin, dtype=float)
 
     def gradient_covariance(self, x: Array) -> Array:
-        """Covariance of grad Phi at points (n, 3): (n, 3, 3)."""
+        """Covariance of grad Phi at each point.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3, 3)
+            (km/s)^4/kpc^2.
+        """
         parts = []
         for start in range(0, len(x), _CHUNK):
             gradient = np.moveaxis(self.basis.evaluate(x[start : start + _CHUNK] - self.origin, 1)[1], 2, 1)
@@ -42,11 +55,33 @@ class PotentialPosterior:
         return np.concatenate(parts) if parts else np.empty((0, 3, 3))
 
     def gradient_error(self, x: Array) -> Array:
-        """Standard errors of the components of grad Phi at points (n, 3): (n, 3)."""
+        """Standard errors of the components of grad Phi.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N, 3)
+            (km/s)^2/kpc.
+        """
         return np.sqrt(np.einsum("nii->ni", self.gradient_covariance(x)))
 
     def density_error(self, x: Array) -> Array:
-        """Standard error of the density at points (n, 3): (n,) in Msun/kpc^3."""
+        """Standard error of the density at each point.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        array, shape (N,)
+            Msun/kpc^3.
+        """
         parts = []
         for start in range(0, len(x), _CHUNK):
             rows = self.basis.laplacian(x[start : start + _CHUNK] - self.origin)
@@ -54,7 +89,18 @@ class PotentialPosterior:
         return np.concatenate(parts) / (4.0 * np.pi * G) if parts else np.empty(0)
 
     def mean_density_error(self, x: Array) -> float:
-        """Standard error of the mean density over points (n, 3), Msun/kpc^3."""
+        """Standard error of the mean density over all points.
+
+        Parameters
+        ----------
+        x : array, shape (N, 3)
+            Positions [kpc].
+
+        Returns
+        -------
+        float
+            Msun/kpc^3.
+        """
         total = np.zeros(self.basis.size)
         for start in range(0, len(x), _CHUNK):
             total += self.basis.laplacian(x[start : start + _CHUNK] - self.origin).sum(axis=0)
@@ -62,10 +108,30 @@ class PotentialPosterior:
         return float(np.sqrt(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
 
     def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
-        """Tensors and a JSON-able header for a model file."""
+        """What a model file holds of it; `from_arrays` is the inverse.
+
+        Returns
+        -------
+        arrays : dict of arrays
+            ``covariance``, shape (K, K) [(km/s)^4].
+        header : dict
+            ``basis`` and ``origin``, JSON-able.
+        """
         return {"covariance": self.covariance}, {"basis": self.basis.to_dict(), "origin": self.origin.tolist()}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> PotentialPosterior:
-        """Inverse of `to_arrays`."""
+        """Inverse of `to_arrays`.
+
+        Parameters
+        ----------
+        arrays : dict of arrays
+            ``covariance``, shape (K, K) [(km/s)^4].
+        header : dict
+            ``basis`` and ``origin``.
+
+        Returns
+        -------
+        PotentialPosterior
+        """
         return cls(basis_from_dict(header["basis"]), arrays["covariance"], origin=header.get("origin"))

@@ -44,14 +44,28 @@ class History:
     restarts: list[dict[str, Any]] = field(default_factory=list)
 
     def record(self, step: int, train_loss: float, validation_loss: float, rate: float) -> None:
-        """Append one row."""
+        """Append one row.
+
+        Parameters
+        ----------
+        step : int
+            Number of updates made.
+        train_loss, validation_loss, rate : float
+            As the attributes.
+        """
         self.steps.append(step)
         self.train_loss.append(train_loss)
         self.validation_loss.append(validation_loss)
         self.rate.append(rate)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists and strings; a NaN (no validation) becomes None, so that the result is valid JSON."""
+        """Plain lists and strings, ready for JSON; `from_dict` is the inverse.
+
+        Returns
+        -------
+        dict
+            By attribute; a loss that is not finite (no validation) becomes None.
+        """
         return {
             "steps": list(self.steps),
             "train_loss": [_json(v) for v in self.train_loss],
@@ -65,7 +79,17 @@ class History:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> History:
-        """Inverse of `to_dict`."""
+        """Inverse of `to_dict`.
+
+        Parameters
+        ----------
+        values : dict
+            What `to_dict` gives.
+
+        Returns
+        -------
+        History
+        """
         nan = float("nan")
         return cls(
             steps=[int(v) for v in values["steps"]],

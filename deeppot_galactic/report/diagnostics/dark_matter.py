@@ -39,7 +39,18 @@ class DarkProfile:
     truth: Array
 
     def median_error(self, low: float = 2.0, high: float = 12.0) -> float | None:
-        """Median of |fit / truth - 1| over the shells between two radii (kpc), None without a truth there."""
+        """Median of |fit / truth - 1| over the shells between two radii.
+
+        Parameters
+        ----------
+        low, high : float
+            Radii [kpc].
+
+        Returns
+        -------
+        float or None
+            Relative; None without a truth there.
+        """
         use = np.isfinite(self.truth) & (self.truth > 0) & np.isfinite(self.density) & (self.radius > low) & (self.radius < high)
         return float(np.median(np.abs(self.density[use] / self.truth[use] - 1))) if use.any() else None
 

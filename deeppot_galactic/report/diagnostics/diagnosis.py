@@ -30,7 +30,19 @@ class Region:
 
     @classmethod
     def of(cls, volume: Any, points: Array | None = None) -> Region:
-        """Size of a `Volume`; without one, what the points span."""
+        """The region of a volume; without one, what the points span.
+
+        Parameters
+        ----------
+        volume : Volume or None
+            Of the fit.
+        points : array (N, 3) or (N, 6), optional
+            Positions [kpc] in the first three columns.
+
+        Returns
+        -------
+        Region
+        """
         if volume is None:
             reach = 1.0 if points is None else float(np.percentile(np.hypot(points[:, 0], points[:, 1]), 99.5))
             height = 1.0 if points is None else float(np.percentile(np.abs(points[:, 2]), 99.5))
@@ -42,12 +54,12 @@ class Region:
 
     @property
     def outer_radius(self) -> float:
-        """Largest galactocentric radius in the region (kpc)."""
+        """Largest galactocentric radius in the region [kpc]."""
         return float(np.hypot(self.centre[0], self.centre[1]) + self.radius)
 
     @property
     def inner_radius(self) -> float:
-        """Smallest galactocentric radius in the region (kpc)."""
+        """Smallest galactocentric radius in the region [kpc]."""
         return max(0.0, float(np.hypot(self.centre[0], self.centre[1]) - self.radius))
 
 
@@ -89,19 +101,25 @@ class Diagnosis:
 
     @property
     def omega(self) -> float | None:
-        """Pattern speed of the fit about z (km/s/kpc)."""
+        """Pattern speed of the fit about z [km/s/kpc]."""
         return None if self.field is None else float(self.field.omega[2])
 
     @property
     def corotation(self) -> float | None:
-        """Outermost corotation radius of the fit (kpc), None if there is none in the volume."""
+        """Outermost corotation radius of the fit [kpc], None if there is none in the volume."""
         if self.curve is None or not self.omega:
             return None
         radii = self.curve.resonances(self.omega)["corotation"]
         return radii[-1] if radii else None
 
     def coherent(self) -> tuple[float, float] | None:
-        """Root mean square over the plane of the mean d ln f/dt per pixel, noise removed: (rotating, lab), km/s/kpc."""
+        """Root mean square over the plane of the mean d ln f/dt per pixel, noise removed.
+
+        Returns
+        -------
+        rotating, lab : float, or None
+            In both frames [km/s/kpc]; None without points or a potential.
+        """
         s = self.stationarity
         if s is None or len(s.x) == 0:
             return None
@@ -110,7 +128,13 @@ class Diagnosis:
         return coherent_rms(x, y, s.rotating, edges), coherent_rms(x, y, s.lab, edges)
 
     def summary(self) -> dict[str, Any]:
-        """JSON-able numbers for ``summary.json``: force_error, density_error, stationarity, bar, corotation, negative_density."""
+        """Numbers for ``summary.json``.
+
+        Returns
+        -------
+        dict
+            ``force_error``, ``density_error``, ``stationarity``, ``bar``, ``corotation`` [kpc], ``negative_density``; None where unknown.
+        """
         limits = self.error_range()
         stationarity = None if self.stationarity is None else self.stationarity.summary()
         coherent = self.coherent()
@@ -129,7 +153,13 @@ class Diagnosis:
         }
 
     def error_range(self) -> tuple[float, float, float]:
-        """Where errors are quoted (r_min, r_max, z_max; kpc): 1 < R < 12, |z| < 1.5 in a whole disc, everywhere in another volume."""
+        """Where errors are quoted: 1 < R < 12 kpc, |z| < 1.5 kpc in a whole disc, everywhere in another volume.
+
+        Returns
+        -------
+        r_min, r_max, z_max : float
+            kpc.
+        """
         if not self.region.whole_disc or self.region.radius < 2 * RADIAL_RANGE[0]:
             return 0.0, float("inf"), float("inf")
         return (*RADIAL_RANGE, HEIGHT_RANGE)

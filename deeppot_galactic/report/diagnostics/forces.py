@@ -30,24 +30,49 @@ class Comparison:
 
     @property
     def radius(self) -> Array:
-        """Cylindrical radius (N,), kpc."""
+        """Cylindrical radius (N,) [kpc]."""
         return np.hypot(self.positions[:, 0], self.positions[:, 1])
 
     @property
     def error(self) -> Array:
-        """Relative error (N,): the length of the difference over the length of the truth."""
+        """Relative error, array (N,): the length of the difference over the length of the truth."""
         difference, size = self.fit - self.truth, self.truth
         if difference.ndim == 2:
             difference, size = np.linalg.norm(difference, axis=1), np.linalg.norm(size, axis=1)
         return np.abs(difference) / np.abs(size)
 
     def between(self, r_min: float, r_max: float, z_max: float = np.inf) -> Comparison:
-        """Only the points with r_min < R < r_max and |z| < z_max (kpc)."""
+        """Only the points in a range of radius and height.
+
+        Parameters
+        ----------
+        r_min, r_max : float
+            Cylindrical radii, r_min < R < r_max [kpc].
+        z_max : float
+            Height, |z| < z_max [kpc].
+
+        Returns
+        -------
+        Comparison
+        """
         keep = (self.radius > r_min) & (self.radius < r_max) & (np.abs(self.positions[:, 2]) < z_max)
         return Comparison(self.positions[keep], self.fit[keep], self.truth[keep])
 
     def summary(self, r_min: float = 0.0, r_max: float = np.inf, z_max: float = np.inf) -> dict[str, float | int] | None:
-        """Median, 84 and 95 % points of the relative error in a range (see `between`), for ``summary.json``; None without points there."""
+        """The relative error in a range, for ``summary.json``.
+
+        Parameters
+        ----------
+        r_min, r_max : float
+            Cylindrical radii, r_min < R < r_max [kpc].
+        z_max : float
+            Height, |z| < z_max [kpc].
+
+        Returns
+        -------
+        dict or None
+            ``median``, ``p84`` and ``p95`` of the error, and ``n``, the number of points; None without points.
+        """
         error = self.between(r_min, r_max, z_max).error
         error = error[np.isfinite(error)]
         if len(error) == 0:

@@ -28,7 +28,18 @@ class RotationCurve:
     kappa: Array
 
     def resonances(self, pattern_speed: float) -> dict[str, list[float]]:
-        """Radii (kpc) of ``corotation``, ``inner`` and ``outer`` Lindblad resonances, all crossings in order of radius."""
+        """Where the curve meets a pattern speed.
+
+        Parameters
+        ----------
+        pattern_speed : float
+            Of either sign [km/s/kpc].
+
+        Returns
+        -------
+        dict of list of float
+            Radii [kpc] of ``corotation``, and of the ``inner`` and ``outer`` Lindblad resonances: all crossings in order of radius.
+        """
         target = abs(pattern_speed)
         curves = {"corotation": self.omega, "inner": self.omega - self.kappa / 2, "outer": self.omega + self.kappa / 2}
         return {name: crossings(self.radius, curve - target) for name, curve in curves.items()}

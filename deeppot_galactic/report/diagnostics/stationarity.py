@@ -40,7 +40,13 @@ class Stationarity:
     lab: Array
 
     def summary(self) -> dict[str, float | str | int]:
-        """Medians of |d ln f/dt| in both frames, for ``summary.json``."""
+        """Medians of |d ln f/dt| in both frames, for ``summary.json``.
+
+        Returns
+        -------
+        dict
+            ``rotating_median`` and ``lab_median`` [km/s/kpc], their ``unit``, and ``n``, the number of points.
+        """
         return {
             "rotating_median": float(np.median(np.abs(self.rotating))),
             "lab_median": float(np.median(np.abs(self.lab))),

@@ -25,7 +25,22 @@ COLOURS = {"learned": BLUE, "MWPotential2014": ORANGE, "MilkyWayPotential2022": 
 
 
 def model_comparison(ax: Axes, table: QTable, quantity: str) -> Axes:
-    """One of "vc", "Kz", "rho", "vesc" against R, for every model in the table."""
+    """One quantity against R, for every model in the table.
+
+    Parameters
+    ----------
+    ax : Axes
+        To draw into.
+    table : QTable
+        From `deeppot_galactic.dynamics.compare`.
+    quantity : {"vc", "Kz", "rho", "vesc"}
+        Circular speed [km/s], -K_z [10^3 km^2/s^2/kpc], density in the plane [Msun/pc^3] or escape speed [km/s].
+
+    Returns
+    -------
+    Axes
+        The same.
+    """
     label, factor, logarithmic = QUANTITIES[quantity]
     tidy(ax)
     columns: Any = table
@@ -49,7 +64,29 @@ def model_comparison(ax: Axes, table: QTable, quantity: str) -> Axes:
 
 
 def compare_figure(potential: Any, radii: Any, **options: Any) -> tuple[QTable, Figure]:
-    """Tabulate and draw: the table of `compare` (same arguments) and a figure of four panels."""
+    """Tabulate and draw.
+
+    Parameters
+    ----------
+    potential : PotentialModel, GlobalPotential or AxisymmetricPotential
+        The learned potential.
+    radii : Quantity, shape (N,)
+        Radii in the plane.
+    **options
+        Passed to `deeppot_galactic.dynamics.compare`: ``height``, ``models``, ``published``.
+
+    Returns
+    -------
+    table : QTable
+        As of `deeppot_galactic.dynamics.compare`.
+    figure : Figure
+        Four panels, one for each quantity.
+
+    Raises
+    ------
+    DeepPotError
+        For an unknown model, or a published table without ``R`` and ``vc``.
+    """
     table = compare(potential, radii, **options)
     with styled():
         figure = Figure(figsize=(10.5, 7.5), layout="constrained")
