@@ -112,5 +112,5 @@ def fit_ensemble(
         )
         models.append(fit_potential(sample, method=method, seed=seed, **options))
         if progress is not None:
-            progress("ensemble", k + 1, members, {"omega": float(models[-1].omega[2].value)})
+            progress("ensemble", k + 1, members, {"omega": float(models[-1].omega.value[2])})
     return models
