@@ -120,15 +120,17 @@ def _significance(discs: list[Disc]) -> Figure | None:
         return None
     figure, axes = _grid(2, len(discs))
     for disc, plane, speed in zip(discs, *axes, strict=True):
-        data, model = disc.sample
+        data, model, weights = disc.sample
         edges = _edges(disc, 48)
-        plots.significance(plane, dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), edges, edges))
+        seen = dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), edges, edges, weights=weights)
+        plots.significance(plane, seen)
         plots.face_on(plane).set_title(disc.name)
         (first, second), borders = [dx.cylindrical(w[:, :3], w[:, 3:]) for w in (data, model)], []
         for k in (0, 1):
             low, high = np.percentile(np.concatenate([first[:, k], second[:, k]]), (0.5, 99.5))
             borders.append(np.linspace(low, high, 41))
-        plots.significance(speed, dx.significance_map((first[:, 0], first[:, 1]), (second[:, 0], second[:, 1]), *borders))
+        seen = dx.significance_map((first[:, 0], first[:, 1]), (second[:, 0], second[:, 1]), *borders, weights=weights)
+        plots.significance(speed, seen)
         speed.set(xlabel="$v_R$ [km s⁻¹]", ylabel="$v_φ$ [km s⁻¹]")
     return figure
 

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from deeppot_galactic.report import diagnostics as dx
 from deeppot_galactic.report import plots
 from deeppot_galactic.report.figures import make_figures
+from deeppot_galactic.report.inputs import Sample
 
 WITH_TRUTH = {"acceleration_truth", "acceleration_residual", "acceleration_scatter", "acceleration_error"}
 ALWAYS = {
@@ -33,7 +34,7 @@ def ax():
 def test_every_panel_is_drawn_and_matplotlib_is_left_alone(bar: SimpleNamespace, tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     half = len(bar.points.points) // 2
-    sample = (bar.points.points[:half], bar.points.points[half:])
+    sample = Sample(bar.points.points[:half], bar.points.points[half:])
     panels = make_figures(
         dx.diagnose(bar.points, bar.model, bar.truth), tmp_path / "a", summary=bar.make_summary(), sample=sample, points=bar.points
     )

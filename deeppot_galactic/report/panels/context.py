@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import Diagnosis
+from ..inputs import Sample
 
 Array = NDArray[np.float64]
 Drawn = Iterator[tuple[str, str, str, str, Any]]
@@ -18,14 +19,14 @@ Drawn = Iterator[tuple[str, str, str, str, Any]]
 
 @dataclass(frozen=True)
 class Context:
-    """What the panels are drawn from: numbers, ``summary.json``, stars and sample, all stars of the catalogue (``everything``), scores
-    at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
+    """What the panels are drawn from: numbers (with the points and their weights), ``summary.json``, stars and sample, all stars of the
+    catalogue (``everything``), scores at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
     """
 
     d: Diagnosis
     summary: dict[str, Any]
     total: float | None
-    sample: tuple[Array, Array] | None
+    sample: Sample | None
     drawn: bool
     everything: Array | None = None
     score: Array | None = None

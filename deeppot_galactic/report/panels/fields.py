@@ -93,7 +93,7 @@ def density(c: Context) -> Drawn:
     figure, face, bar_axes, edge = plots.face_edge_panel(shared=True)
     plots.matter_density(face, dx.Map(x_edges, y_edges, rho), limits=limits, cax=bar_axes)
     if d.stars is not None:
-        plots.stellar_contours(face, dx.surface_density(d.stars[:, 0], d.stars[:, 1], x_edges, y_edges))
+        plots.stellar_contours(face, dx.surface_density(d.stars[:, 0], d.stars[:, 1], x_edges, y_edges, weights=d.weights))
     plots.face_on(face).set_title("Matter")
     plots.matter_density(edge, dx.Map(x_edges, z_edges, side), limits=limits, colorbar=False)
     plots.edge_on(edge, along_bar=d.bar is not None)
@@ -130,7 +130,7 @@ def _profiles(c: Context) -> tuple[Array, Array, tuple[Array, Array, Array] | No
     r, p, h = np.meshgrid(radius, phi, z, indexing="ij")
     fit = field_.density(np.column_stack([(r * np.cos(p)).ravel(), (r * np.sin(p)).ravel(), h.ravel()])).reshape(r.shape).mean(axis=(1, 2))
     edges = np.linspace(0, d.region.radius, 25)
-    stars = None if d.stars is None else dx.midplane_profile(d.stars, edges=edges, half_height=layer)
+    stars = None if d.stars is None else dx.midplane_profile(d.stars, edges=edges, half_height=layer, weights=d.weights)
     truth = None
     if d.densities is not None:
         near = np.abs(d.densities.positions[:, 2]) < layer
