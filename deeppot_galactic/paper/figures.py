@@ -17,6 +17,7 @@ from ..report import diagnostics as dx
 from ..report import plots
 from ..report.figures import Panel
 from ..report.inputs import catalogue_stars, read_run_folder, stars_and_sample
+from ..report.panels.context import pixels_about
 from .published import OMEGA_ERRORS
 from .volumes import DISC, SHELLS, volume_table
 
@@ -156,7 +157,7 @@ def _accelerations(discs: list[Disc]) -> Figure | None:
     figure, axes = _grid(len(discs), 3)
     for disc, line in zip(discs, axes, strict=True):
         field, x = disc.d.field, np.asarray(disc.d.truth.grid_x, dtype=np.float64)
-        edges = np.concatenate([[1.5 * x[0] - 0.5 * x[1]], 0.5 * (x[1:] + x[:-1]), [1.5 * x[-1] - 0.5 * x[-2]]])
+        edges = pixels_about(x)
         first, second = np.meshgrid(x, x, indexing="ij")
         plane = np.column_stack([first.ravel(), second.ravel(), np.zeros(first.size)])
         inside = field.inside(plane).reshape(first.shape) if field is not None else np.zeros(first.shape, dtype=bool)

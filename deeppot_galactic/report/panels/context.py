@@ -40,6 +40,13 @@ def pixel_edges(c: Context, bins: int, *, margin: float = 1.0) -> tuple[Array, A
     return centre[0] + np.linspace(-reach, reach, bins + 1), centre[1] + np.linspace(-reach, reach, bins + 1)
 
 
+def pixels_about(centres: Array) -> Array:
+    """Borders (K + 1,) of the pixels about increasing ``centres`` (K,)."""
+    return np.concatenate(
+        [[1.5 * centres[0] - 0.5 * centres[1]], 0.5 * (centres[1:] + centres[:-1]), [1.5 * centres[-1] - 0.5 * centres[-2]]]
+    )
+
+
 def plane_positions(x_edges: Array, y_edges: Array, height: float = 0.0) -> Array:
     """Centres of the pixels of a plane z = ``height`` as positions (N, 3), x slowest."""
     x, y = (0.5 * (edges[1:] + edges[:-1]) for edges in (x_edges, y_edges))
