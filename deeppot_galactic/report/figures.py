@@ -78,13 +78,12 @@ def make_figures(
     from . import plots
     from .panels import MAKERS, Context
     from .panels.checks import analytic_base
+    from .panels.context import joins_of
 
     folder.mkdir(parents=True, exist_ok=True)
     score = None if points is None else np.asarray(points.score, dtype=np.float64)
-    shells = getattr(getattr(points, "volume", None), "shells", None)
-    joins = () if shells is None else tuple(float(radius) for radius in shells[1:-1])
     total = None if n_stars is None else float(n_stars)
-    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins, analytic_base(model))
+    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins_of(points), analytic_base(model))
     panels = []
     with plots.styled():
         for k, make in enumerate(MAKERS):

@@ -34,6 +34,12 @@ class Context:
     base: Any = None
 
 
+def joins_of(points: Any) -> tuple[float, ...]:
+    """Radii at which the shells of a fit were joined (kpc), none for a fit in one piece."""
+    shells = getattr(getattr(points, "volume", None), "shells", None)
+    return () if shells is None else tuple(float(radius) for radius in shells[1:-1])
+
+
 def pixel_edges(c: Context, bins: int, *, margin: float = 1.0) -> tuple[Array, Array]:
     """Pixel borders of a face-on map."""
     reach, centre = margin * c.d.region.radius, c.d.region.centre

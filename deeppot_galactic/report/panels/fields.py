@@ -20,7 +20,7 @@ def forces(c: Context) -> Drawn:
     plane = plane_positions(x_edges, y_edges, d.region.centre[2])
     size = np.where(d.field.inside(plane), np.linalg.norm(d.field.acceleration(plane), axis=1), np.nan).reshape(64, 64)
     drawings = [("fit", dx.Map(x_edges, y_edges, size), "Fitted acceleration", "Size of the acceleration in the plane, from the fit.")]
-    pair = _against_truth(c, "acceleration")
+    pair = against_truth(d, "acceleration")
     if pair is not None:
         drawings.append(("truth", pair[1], "True acceleration", "The same, from the simulation or the analytic potential."))
     limits = plots.force_limits(*(seen.values for _, seen, _, _ in drawings))
@@ -36,10 +36,10 @@ def forces(c: Context) -> Drawn:
         yield "acceleration_residual", "forces", "Where they differ", caption, figure
 
 
-def _against_truth(c: Context, name: str) -> tuple[dx.Map, dx.Map] | None:
+def against_truth(d: dx.Diagnosis, name: str) -> tuple[dx.Map, dx.Map] | None:
     """Fit and truth in the plane z = 0, on those pixels of the truth that lie in the box of the volume; sizes of vectors."""
-    field, region = c.d.field, c.d.region
-    grid, known = (getattr(c.d.truth, key, None) for key in ("grid_x", f"grid_{name}"))
+    field, region = d.field, d.region
+    grid, known = (getattr(d.truth, key, None) for key in ("grid_x", f"grid_{name}"))
     if field is None or grid is None or known is None:
         return None
     x = np.asarray(grid, dtype=np.float64)
@@ -58,13 +58,17 @@ def _against_truth(c: Context, name: str) -> tuple[dx.Map, dx.Map] | None:
     return dx.Map(x_edges, y_edges, np.where(inside, fit, np.nan)), dx.Map(x_edges, y_edges, np.where(inside, values, np.nan))
 
 
+def difference(fit: dx.Map, truth: dx.Map) -> dx.Map:
+    """fit / truth - 1."""
+    return dx.Map(fit.x_edges, fit.y_edges, fit.values / np.where(truth.values > 0, truth.values, np.nan) - 1)
+
+
 def _difference(c: Context, fit: dx.Map, truth: dx.Map, *, label: str) -> Any:
-    """Figure of fit / truth - 1."""
+    """Its figure."""
     from .. import plots
 
     figure, ax, bar_axes = plots.map_panel()
-    ratio = fit.values / np.where(truth.values > 0, truth.values, np.nan) - 1
-    plots.residual_map(ax, dx.Map(fit.x_edges, fit.y_edges, ratio), label=label, cax=bar_axes)
+    plots.residual_map(ax, difference(fit, truth), label=label, cax=bar_axes)
     plots.landmarks(plots.face_on(ax), bar=c.d.bar, legend=False, colour="#1b2733")
     ax.set_title("Fit against truth")
     return figure
@@ -114,7 +118,7 @@ def density(c: Context) -> Drawn:
     slice_ = plane_positions(x_edges, z_edges)
     slice_ = dx.rotate_to_bar(np.column_stack([slice_[:, 0], np.full(len(slice_), d.region.centre[1]), slice_[:, 1]]), -angle)
     side = np.where(d.field.inside(slice_), d.field.density(slice_), np.nan).reshape(80, 32)
-    pair = _against_truth(c, "density")
+    pair = against_truth(d, "density")
     limits = plots.density_limits(rho, side, *([] if pair is None else [pair[1].values]))
     figure, face, bar_axes, edge = plots.face_edge_panel(shared=True)
     plots.matter_density(face, dx.Map(x_edges, y_edges, rho), limits=limits, cax=bar_axes)
