@@ -94,28 +94,25 @@ def make_volume(config: VolumeConfig) -> Volume:
     )
 
 
-def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
-    """Read, select and thin the stars; give them, the volume they are used in, and the content of ``catalogue.json``.
+def read_stars(config: Config) -> tuple[Tracers, Volume]:
+    """The stars of a run, selected, weighted and thinned, and the volume they are used in.
 
     A selection function weights the stars by its inverse and masks the volume where it is too small.
 
     Raises
     ------
     CatalogueError, UnitsError, VolumeError
-        If the table cannot be used, or no star lies in the volume.
+        If the table cannot be used.
     """
-    from .catalogue.check import summarize
     from .catalogue.tracers import read_tracers
 
     path, limit = Path(config.catalogue.path), config.catalogue.limit
     volume = make_volume(config.volume)
     tracers = read_tracers(path, **config.catalogue.options)
-    found: dict[str, Any] = {}
     if config.selection.path is not None:
         selection = load_selection(config.selection, tracers)
         tracers = tracers.weighted(selection, least=config.selection.least_of_use)
         volume = volume.masked(Mask(selection, config.selection.least_of_use))
-        found["selection_sha256"] = _fingerprint(Path(config.selection.path))
     if config.catalogue.errors != "ignore" and tracers.covariance_known == 0:
         needed = "the error columns of parallax (or distance), proper motions and radial velocity"
         raise CatalogueError(f"catalogue.errors is {config.catalogue.errors!r}, but no star of {path} has errors: it needs {needed}")
@@ -124,8 +121,25 @@ def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
         tracers = tracers.select(keep, name=f"random {limit} stars")
     if config.catalogue.bootstrap is not None:
         tracers = bootstrap_sample(tracers, config.catalogue.bootstrap)
+    return tracers, volume
+
+
+def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
+    """`read_stars`, and the content of ``catalogue.json``.
+
+    Raises
+    ------
+    CatalogueError, UnitsError, VolumeError
+        If the table cannot be used, or no star lies in the volume.
+    """
+    from .catalogue.check import summarize
+
+    path = Path(config.catalogue.path)
+    tracers, volume = read_stars(config)
     inside = len(tracers.within(volume))
-    found |= {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    if config.selection.path is not None:
+        found["selection_sha256"] = _fingerprint(Path(config.selection.path))
     return tracers, volume, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
 
 

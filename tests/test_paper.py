@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import astropy.units as u
 import numpy as np
 import pytest
+from matplotlib.patches import Circle
 
 import deeppot_galactic as dg
 from deeppot_galactic import cli
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
 from deeppot_galactic.mocks import ErgodicBar
 from deeppot_galactic.paper import reproduce, tables, volume_table, volumes
-from deeppot_galactic.report.diagnostics import dark_matter_profile
+from deeppot_galactic.paper.figures import FIGURES, Disc
+from deeppot_galactic.report.diagnostics import Region, dark_matter_profile
+from deeppot_galactic.report.panels.context import joins_of
 
 
 def test_balls_lie_behind_the_bar_at_the_suns_distance() -> None:
@@ -41,6 +47,36 @@ def test_dark_matter_is_what_is_left_of_a_known_mixture() -> None:
     assert profile.median_error() is None  # no truth
     double = dark_matter_profile(lambda x: np.full(len(x), halo + disc), stars, 2 * mass, edges=edges, radius=10.0, half_height=2.0)
     np.testing.assert_allclose(np.mean(profile.density - double.density), disc, rtol=0.1)
+
+
+MAKERS = {name: make for name, _, _, make in FIGURES}
+
+
+@pytest.mark.parametrize("joins", [(), (2.0, 5.0, 10.0)])
+def test_joins_are_drawn_in_fits_of_shells_only(joins: tuple[float, ...]) -> None:
+    stars = np.random.default_rng(0).normal(size=(2000, 6))
+    d: Any = SimpleNamespace(stars=stars, region=Region(np.zeros(3), 16.0, 2.0, True))
+    figure = MAKERS["gradient"]([Disc("a", d, -stars, None, None, joins)])
+    assert figure is not None
+    assert [patch.radius for patch in figure.axes[0].patches if isinstance(patch, Circle)] == list(joins)
+    shelled = SimpleNamespace(volume=dg.Cylinder(half_height=2 * u.kpc, shells=[0, 2, 5, 10, 16] * u.kpc))
+    assert joins_of(shelled) == (2.0, 5.0, 10.0) and joins_of(SimpleNamespace(volume=dg.Ball([8, 0, 0] * u.kpc, 2 * u.kpc))) == ()
+    for _, title, caption, _ in FIGURES:  # true for every preset, whatever its estimator
+        assert not re.search(r"flow|paper's shells", f"{title} {caption}")
+
+
+def test_density_stands_above_its_difference_from_the_truth_where_that_is_known() -> None:
+    x = np.linspace(-15, 15, 16)
+    field = SimpleNamespace(density=lambda p: np.full(len(p), 2e7), inside=lambda p: np.hypot(p[:, 0], p[:, 1]) < 16)
+    known, unknown = SimpleNamespace(grid_x=x, grid_density=np.full((16, 16), 1.6e7)), SimpleNamespace(grid_x=x)
+    region = Region(np.zeros(3), 16.0, 2.0, True)
+    discs: Any = [Disc("a", SimpleNamespace(field=field, truth=truth, region=region), None, None, None) for truth in (known, unknown)]
+    both, alone = MAKERS["density"](discs), MAKERS["density"](discs[1:])
+    assert both is not None and alone is not None
+    drawn = [ax for ax in both.axes if ax.get_title() == "fit against truth"]
+    assert len(drawn) == 1
+    np.testing.assert_allclose(np.ma.compressed(drawn[0].collections[0].get_array()), 25.0)
+    assert not [ax for ax in alone.axes if ax.get_title() == "fit against truth"]
 
 
 ROW = {

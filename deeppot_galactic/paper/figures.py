@@ -17,8 +17,10 @@ from ..report import diagnostics as dx
 from ..report import plots
 from ..report.figures import Panel
 from ..report.inputs import catalogue_stars, read_run_folder, stars_and_sample
+from ..report.panels.context import joins_of, plane_positions
+from ..report.panels.fields import against_truth, difference
 from .published import OMEGA_ERRORS
-from .volumes import DISC, SHELLS, volume_table
+from .volumes import DISC, volume_table
 
 SIDE = 3.6
 """Inches of one map."""
@@ -26,13 +28,16 @@ SIDE = 3.6
 
 @dataclass(frozen=True)
 class Disc:
-    """A whole-disc run: ``name`` of the snapshot, numbers ``d``, scores at the points, stars and sample, all ``stars`` (N, 6)."""
+    """A whole-disc run: ``name`` of the snapshot, numbers ``d``, scores at the points, stars and sample, all ``stars`` (N, 6), radii of
+    the ``joins`` of its shells (kpc).
+    """
 
     name: str
     d: dx.Diagnosis
     score: Any
     sample: Any
     stars: Any
+    joins: tuple[float, ...] = ()
 
 
 def paper_figures(folder: Path, rows: Sequence[dict[str, Any]], snapshots: Sequence[str]) -> list[Panel]:
@@ -73,7 +78,8 @@ def load_disc(folder: Path, name: str) -> Disc:
     """What the figures need of a finished run."""
     run = read_run_folder(folder)
     score = None if run.points is None else np.asarray(run.points.score, dtype=np.float64)
-    return Disc(name, dx.diagnose(run.points, run.model, run.truth), score, stars_and_sample(run), catalogue_stars(run))
+    diagnosis = dx.diagnose(run.points, run.model, run.truth)
+    return Disc(name, diagnosis, score, stars_and_sample(run), catalogue_stars(run), joins_of(run.points))
 
 
 def _panel(out: Path, name: str, title: str, caption: str, figure: Figure) -> Panel:
@@ -120,15 +126,17 @@ def _significance(discs: list[Disc]) -> Figure | None:
         return None
     figure, axes = _grid(2, len(discs))
     for disc, plane, speed in zip(discs, *axes, strict=True):
-        data, model = disc.sample
+        data, model, weights = disc.sample
         edges = _edges(disc, 48)
-        plots.significance(plane, dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), edges, edges))
+        seen = dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), edges, edges, weights=weights)
+        plots.significance(plane, seen)
         plots.face_on(plane).set_title(disc.name)
         (first, second), borders = [dx.cylindrical(w[:, :3], w[:, 3:]) for w in (data, model)], []
         for k in (0, 1):
             low, high = np.percentile(np.concatenate([first[:, k], second[:, k]]), (0.5, 99.5))
             borders.append(np.linspace(low, high, 41))
-        plots.significance(speed, dx.significance_map((first[:, 0], first[:, 1]), (second[:, 0], second[:, 1]), *borders))
+        seen = dx.significance_map((first[:, 0], first[:, 1]), (second[:, 0], second[:, 1]), *borders, weights=weights)
+        plots.significance(speed, seen)
         speed.set(xlabel="$v_R$ [km s⁻¹]", ylabel="$v_φ$ [km s⁻¹]")
     return figure
 
@@ -142,29 +150,21 @@ def _gradient(discs: list[Disc]) -> Figure | None:
         x: Any = disc.d.stars
         slope = (x[:, 0] * disc.score[:, 0] + x[:, 1] * disc.score[:, 1]) / np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
         edges = _edges(disc, 64)
-        plots.gradient_map(ax, dx.mean_map(x[:, 0], x[:, 1], slope, edges, edges, smooth=1.5, at_least=20), joins=SHELLS[1:-1])
+        plots.gradient_map(ax, dx.mean_map(x[:, 0], x[:, 1], slope, edges, edges, smooth=1.5, at_least=20), joins=disc.joins)
         plots.face_on(ax).set_title(disc.name)
     return figure
 
 
 def _accelerations(discs: list[Disc]) -> Figure | None:
-    discs = [disc for disc in discs if getattr(disc.d.truth, "grid_acceleration", None) is not None and disc.d.field is not None]
-    if not discs:
+    found = [(disc.name, pair) for disc in discs if (pair := against_truth(disc.d, "acceleration")) is not None]
+    if not found:
         return None
-    figure, axes = _grid(len(discs), 3)
-    for disc, line in zip(discs, axes, strict=True):
-        field, x = disc.d.field, np.asarray(disc.d.truth.grid_x, dtype=np.float64)
-        edges = np.concatenate([[1.5 * x[0] - 0.5 * x[1]], 0.5 * (x[1:] + x[:-1]), [1.5 * x[-1] - 0.5 * x[-2]]])
-        first, second = np.meshgrid(x, x, indexing="ij")
-        plane = np.column_stack([first.ravel(), second.ravel(), np.zeros(first.size)])
-        inside = field.inside(plane).reshape(first.shape) if field is not None else np.zeros(first.shape, dtype=bool)
-        fit = np.where(inside, np.linalg.norm(field.acceleration(plane), axis=1).reshape(first.shape) if field is not None else 0, np.nan)
-        true = np.where(inside, np.linalg.norm(disc.d.truth.grid_acceleration, axis=2), np.nan)
-        limits = plots.force_limits(fit, true)
-        for ax, values, name in zip(line[:2], (fit, true), ("fit", "truth"), strict=True):
-            plots.face_on(plots.acceleration_map(ax, dx.Map(edges, edges, values), limits=limits)).set_title(f"{disc.name}: {name}")
-        ratio = fit / np.where(true > 0, true, np.nan) - 1
-        plots.face_on(plots.residual_map(line[2], dx.Map(edges, edges, ratio), limit=30)).set_title("fit against truth")
+    figure, axes = _grid(len(found), 3)
+    for (name, pair), line in zip(found, axes, strict=True):
+        limits = plots.force_limits(*(seen.values for seen in pair))
+        for ax, seen, whose in zip(line[:2], pair, ("fit", "truth"), strict=True):
+            plots.face_on(plots.acceleration_map(ax, seen, limits=limits)).set_title(f"{name}: {whose}")
+        plots.face_on(plots.residual_map(line[2], difference(*pair), limit=30)).set_title("fit against truth")
     return figure
 
 
@@ -172,16 +172,21 @@ def _density(discs: list[Disc]) -> Figure | None:
     discs = [disc for disc in discs if disc.d.field is not None]
     if not discs:
         return None
-    figure, axes = _grid(1, len(discs))
-    for disc, ax in zip(discs, axes[0], strict=True):
+    pairs = [against_truth(disc.d, "density") for disc in discs]
+    figure, axes = _grid(1 if all(pair is None for pair in pairs) else 2, len(discs))
+    for disc, pair, (ax, *below) in zip(discs, pairs, axes.T, strict=True):
         field: Any = disc.d.field
         edges = _edges(disc, 72)
-        middle = 0.5 * (edges[1:] + edges[:-1])
-        first, second = np.meshgrid(middle, middle, indexing="ij")
-        plane = np.column_stack([first.ravel(), second.ravel(), np.zeros(first.size)])
-        rho = np.where(field.inside(plane), field.density(plane), np.nan).reshape(first.shape)
+        plane = plane_positions(edges, edges)
+        rho = np.where(field.inside(plane), field.density(plane), np.nan).reshape(72, 72)
         plots.matter_density(ax, dx.Map(edges, edges, rho))
         plots.face_on(ax).set_title(disc.name)
+        for lower in below:
+            if pair is None:
+                lower.set_axis_off()
+            else:
+                plots.residual_map(lower, difference(*pair), label="ρ fit / truth - 1 [%]", limit=100)
+                plots.face_on(lower).set_title("fit against truth")
     return figure
 
 
@@ -251,10 +256,10 @@ Maker = Callable[[list[Disc]], Figure | None]
 FIGURES: tuple[tuple[str, str, str, Maker], ...] = (
     ("stars", "The discs", "Stars face-on and edge-on, with the bar (to 70 % of the peak of A₂/A₀) and corotation.", _stars),
     ("bar_strength", "Strength of the bar", "Second Fourier harmonic of the stars in rings.", _strength),
-    ("significance", "Stars against model", "Stars minus a sample of the flow, in units of the Poisson noise.", _significance),
-    ("gradient", "Gradient across the joins", "Mean radial gradient of ln f; dashed: the joins of the paper's shells.", _gradient),
+    ("significance", "Stars against model", "Stars minus a sample of the fit, in units of the Poisson noise.", _significance),
+    ("gradient", "Gradient of the distribution", "Mean radial gradient of ln f; dashed, in a fit of shells: their joins.", _gradient),
     ("acceleration", "Accelerations", "Size of the acceleration in the plane: fit, truth and relative difference.", _accelerations),
-    ("density", "Density of matter", "Laplacian of the potential in the plane over 4πG.", _density),
+    ("density", "Density of matter", "Laplacian of the potential over 4πG in the plane; below, where known, against the truth.", _density),
     ("dark_matter", "Dark matter", "All matter minus stars in spherical shells, with the factor of two of the paper.", _halo),
     ("stationarity", "Is it steady?", "Mean d ln f/dt, turning with the fitted Ω and at rest; same colours.", _stationarity),
     ("volumes", "The balls", "Balls at the Sun's place, 20° behind the bar, and mirrored.", _volumes),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diagnostics import Diagnosis
+from .inputs import Sample
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -36,8 +37,8 @@ def make_figures(
     folder: Path,
     *,
     summary: dict[str, Any] | None = None,
-    n_stars: int | None = None,
-    sample: tuple[Array, Array] | None = None,
+    n_stars: float | None = None,
+    sample: Sample | None = None,
     drawn: bool = False,
     everything: Array | None = None,
     points: Any = None,
@@ -54,9 +55,9 @@ def make_figures(
         Made if needed.
     summary : dict, optional
         ``summary.json``: pattern speeds by radius, training histories.
-    n_stars : int, optional
-        Stars in the volume, to which the density of the points is scaled.
-    sample : pair of arrays (N, 6) and (M, 6), optional
+    n_stars : float, optional
+        Stars in the volume, or the sum of their weights, to which the density of the points is scaled.
+    sample : Sample, optional
         The stars and a sample of the fitted distribution, to compare with one another.
     drawn : bool
         Whether the points are such a sample, and not the stars themselves (said in the caption).
@@ -77,13 +78,12 @@ def make_figures(
     from . import plots
     from .panels import MAKERS, Context
     from .panels.checks import analytic_base
+    from .panels.context import joins_of
 
     folder.mkdir(parents=True, exist_ok=True)
     score = None if points is None else np.asarray(points.score, dtype=np.float64)
-    shells = getattr(getattr(points, "volume", None), "shells", None)
-    joins = () if shells is None else tuple(float(radius) for radius in shells[1:-1])
     total = None if n_stars is None else float(n_stars)
-    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins, analytic_base(model))
+    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins_of(points), analytic_base(model))
     panels = []
     with plots.styled():
         for k, make in enumerate(MAKERS):

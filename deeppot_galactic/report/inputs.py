@@ -11,7 +11,7 @@ import json
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import astropy.units as u
 import numpy as np
@@ -30,6 +30,8 @@ class PointsLike(Protocol):
     def points(self) -> Array: ...
     @property
     def score(self) -> Array: ...
+    @property
+    def weights(self) -> Array | None: ...
     @property
     def volume(self) -> Any: ...
     @property
@@ -232,24 +234,32 @@ def catalogue_stars(run: RunFolder) -> Array | None:
         return None
 
 
-def stars_and_sample(run: RunFolder, *, n: int = 2**17, seed: int = 0) -> tuple[Array, Array] | None:
-    """The stars (N, 6) of a run and a sample (M, 6) of the distribution fitted to them; None if it has no sampler or either is gone."""
+class Sample(NamedTuple):
+    """The stars (N, 6) of a fit and a sample (M, 6) of the fitted ``model`` [kpc, km/s]; ``weights`` (N,) of the stars, or None."""
+
+    stars: Array
+    model: Array
+    weights: Array | None = None
+
+
+def stars_and_sample(run: RunFolder, *, n: int = 2**17, seed: int = 0) -> Sample | None:
+    """What the distribution was fitted to and a sample of it; None if it has no sampler or either is gone."""
     files = sorted((run.path / "distribution").glob("*.safetensors"))
     if run.points is None or len(files) != 1:
         return None
+    from ..config import make_config
     from ..distribution.base import Distribution
+    from ..preparation import read_stars
 
     try:
         df = Distribution.load(files[0])
         if not df.has_sampler:
             return None
         if run.points.meta.get("source") == "sampled":
-            from ..catalogue import read_tracers
-
-            catalogue = run.config.get("catalogue", {})
-            return read_tracers(catalogue["path"], **catalogue.get("options", {})).within(run.points.volume).phase_space, run.points.points
+            stars = read_stars(make_config(run.config))[0].within(run.points.volume)
+            return Sample(stars.phase_space, run.points.points, stars.weights)
         position, velocity = df.sample(n, seed=seed)
-        return run.points.points, np.hstack([position.to_value(LENGTH), velocity.to_value(VELOCITY)])
-    except (DeepPotError, KeyError) as error:
+        return Sample(run.points.points, np.hstack([position.to_value(LENGTH), velocity.to_value(VELOCITY)]), run.points.weights)
+    except DeepPotError as error:
         run.missing.append(f"no comparison of the stars with a sample of the fit: {error}")
         return None

@@ -55,15 +55,17 @@ def write_report(
     run = read_run_folder(run_folder, points=points, model=model, truth=truth)
     diagnosis = diagnose(run.points, run.model, run.truth)
     stars = number_of_stars(diagnosis, run.summary, run.points)
-    drawn = getattr(run.points, "meta", {}).get("source") == "sampled"
-    wanted = not diagnosis.region.whole_disc or "particle_mass" in (getattr(run.truth, "meta", None) or {})
+    meta = getattr(run.points, "meta", {})
+    # the mass of the stars of a catalogue is known where it is complete
+    complete = "particle_mass" in (getattr(run.truth, "meta", None) or {}) and not run.config.get("selection", {}).get("path")
+    wanted = not diagnosis.region.whole_disc or complete
     panels = make_figures(
         diagnosis,
         run.path / "figures",
         summary=run.summary,
-        n_stars=stars,
+        n_stars=meta.get("n_stars") or stars,
         sample=stars_and_sample(run),
-        drawn=drawn,
+        drawn=meta.get("source") == "sampled",
         everything=catalogue_stars(run) if wanted else None,
         points=run.points,
         model=run.model,

@@ -104,7 +104,8 @@ def truth_of(model: HarmonicModel, n: int = 600, seed: int = 1) -> SimpleNamespa
         volume.size,
         getattr(volume, "half_height", volume.size),
     ]
-    grid = np.linspace(-volume.size, volume.size, 33)
+    reach = volume.size + float(np.max(np.abs(volume.center)))
+    grid = np.linspace(-reach, reach, 33)
     first, second = np.meshgrid(grid, grid, indexing="ij")
     plane = np.column_stack([first.ravel(), second.ravel(), np.zeros(first.size)]) * u.kpc
     radii = np.linspace(0.2, volume.size, 30)

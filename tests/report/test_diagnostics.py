@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from scipy.stats import binom, norm
 
 from deeppot_galactic.report import diagnostics as dx
+from deeppot_galactic.report.inputs import Field
 
 
 def test_the_rotating_bar_is_stationary_in_its_frame_and_not_in_the_lab(bar: SimpleNamespace) -> None:
@@ -180,7 +182,8 @@ def titles(flags: list[dx.Flag]) -> set[str]:
 
 def test_a_good_run_raises_no_warning_and_bad_ones_say_what_is_wrong(bar: SimpleNamespace) -> None:
     good = dx.diagnose(bar.points, bar.model, bar.truth)
-    assert titles(dx.find_flags(good, bar.make_summary())) == set()
+    # An oscillator turns with one angular speed everywhere, faster than its bar, and a Gaussian bar gets ever thinner outwards.
+    assert titles(dx.find_flags(good, bar.make_summary())) == {"Corotation outside the volume", "The bar ends outside the volume"}
     summary = bar.make_summary()
     summary["quick"] = True
     summary["pattern_speed"] |= {"value": 20.0, "growth_rate": 9.0, "detected": False}
@@ -196,5 +199,28 @@ def test_a_good_run_raises_no_warning_and_bad_ones_say_what_is_wrong(bar: Simple
         "Not stationary in the rotating frame",
         "Negative matter density",
         "Large force errors",
+        "The bar ends outside the volume",
         "Training of the potential diverged",
     }
+
+
+def test_a_bar_that_reaches_beyond_the_stars_is_flagged(bar: SimpleNamespace) -> None:
+    radius = np.linspace(0.1, 8, 160)
+    d = dx.diagnose(bar.points, bar.model)
+    assert d.bar is not None and d.profile is not None
+    short, long = (dataclasses.replace(d.bar, length=length) for length in (4.0, float(d.profile.radius[-1])))
+
+    def found(speed: float, **changes: Any) -> set[str]:
+        curve = dx.RotationCurve(radius, speed + 0 * radius, speed / radius, np.sqrt(2) * speed / radius)
+        return titles(dx.find_flags(dataclasses.replace(d, curve=curve, **{"bar": short, **changes})))
+
+    assert found(150.0) == set()  # corotation at 5 kpc
+    assert found(300.0) == {"Corotation outside the volume"}  # at 10 kpc
+    hollow = bar.make_model(bar.volume)
+    hollow.in_training_volume = lambda pos: np.hypot(*pos.value[:, :2].T) > 6
+    assert found(150.0, field=Field(hollow)) == {"Corotation outside the volume"}
+    assert found(210.0, field=Field(hollow)) == set()  # 7 kpc
+    assert found(150.0, bar=long) == {"The bar ends outside the volume"}
+    assert found(300.0, bar=None) == {"Axisymmetric within the noise"}
+    notes = [flag.title for flag in dx.find_flags(d) if flag.level == "note"]
+    assert "Valid inside the volume only" in notes

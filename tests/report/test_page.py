@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from deeppot_galactic.errors import StoreError
@@ -43,7 +44,16 @@ def test_the_page_is_complete_and_self_contained(page: Path) -> None:
     anchors = set(re.findall(r'href="#([a-z_]+)"', text))
     assert anchors
     assert anchors <= set(re.findall(r'id="([a-z_]+)"', text))
-    for expected in ("131,072 stars", "30.00 ± 0.40", "30.10 ± 0.60", "No warning sign", "torch", "r_out", "inside the volume", "4.0 min"):
+    for expected in (
+        "131,072 stars",
+        "30.00 ± 0.40",
+        "30.10 ± 0.60",
+        "Corotation outside",
+        "torch",
+        "r_out",
+        "inside the volume",
+        "4.0 min",
+    ):
         assert expected in text, expected
     assert 'name="viewport"' in text
 
@@ -56,6 +66,14 @@ def test_a_run_without_truth_says_so(bar: SimpleNamespace, small: SimpleNamespac
     assert "No truth to compare with" in text
     assert "off by" not in text
     assert not (run_folder / "figures" / "acceleration_truth.png").exists()
+
+
+def test_a_run_without_warning_signs_says_so(bar: SimpleNamespace, run_folder: Path) -> None:
+    ball = bar.make_ball(np.array([2.0, 1.0, 0.0]), 1.0)
+    points, model = bar.draw(2000, ball), bar.make_model(ball)
+    points.meta["n_stars"] = 131072.0
+    text = write_report(run_folder, points=points, model=model, truth=bar.make_truth(model)).read_text(encoding="utf-8")
+    assert "No warning sign" in text and "Valid inside the volume only" in text
 
 
 def test_damaged_and_missing_parts_are_named(small: SimpleNamespace, run_folder: Path) -> None:

@@ -79,15 +79,17 @@ def score_calibration(points: Array, score: Array, *, edges: Array, weights: Arr
         q = w[use] / w[use].sum()
         for i, name in enumerate(names[:3]):
             centred = speed[use, i] - q @ speed[use, i]
-            ratio[name][k], error[name][k] = _mean(-slope[use, i] * centred, q)
+            ratio[name][k], error[name][k] = _ratio(-slope[use, i] * centred, np.ones_like(q), q)
         moment = q @ np.exp(2j * phi[use])
         if np.abs(moment) < SIGNIFICANT * np.sqrt(0.5 * np.sum(q**2)):
             continue
         twice = 2 * phi[use] - np.angle(moment)
-        ratio["bar"][k], error["bar"][k] = _mean(-turning[use] * np.sin(twice) / (2 * np.abs(moment)), q)
+        ratio["bar"][k], error["bar"][k] = _ratio(-turning[use] * np.sin(twice), 2 * np.cos(twice), q)
     return Calibration(0.5 * (edges[1:] + edges[:-1]), ratio, error)
 
 
-def _mean(values: Array, q: Array) -> tuple[float, float]:
-    mean = float(q @ values)
-    return mean, float(np.sqrt(np.sum(q**2 * (values - mean) ** 2)))
+def _ratio(above: Array, below: Array, q: Array) -> tuple[float, float]:
+    """Ratio of two means with weights q, and its error from the scatter of both."""
+    size = float(q @ below)
+    ratio = float(q @ above) / size
+    return ratio, float(np.sqrt(np.sum(q**2 * (above - ratio * below) ** 2))) / size

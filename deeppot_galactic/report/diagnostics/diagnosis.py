@@ -85,6 +85,10 @@ class Diagnosis:
         Of the fit.
     negative : float
         Fraction of the stars at which the fitted density is negative.
+    truth : Truth
+        What it was compared with.
+    weights : array (N,)
+        Of the points, where the stars of the fit have weights.
     """
 
     region: Region
@@ -98,6 +102,7 @@ class Diagnosis:
     curve: RotationCurve | None
     negative: float | None
     truth: Any = None
+    weights: Array | None = None
 
     @property
     def omega(self) -> float | None:
@@ -125,7 +130,8 @@ class Diagnosis:
             return None
         edges = np.linspace(-self.region.radius, self.region.radius, 25)
         x, y = s.x[:, 0] - self.region.centre[0], s.x[:, 1] - self.region.centre[1]
-        return coherent_rms(x, y, s.rotating, edges), coherent_rms(x, y, s.lab, edges)
+        rotating, lab = (coherent_rms(x, y, rate, edges, weights=s.weights) for rate in (s.rotating, s.lab))
+        return rotating, lab
 
     def summary(self) -> dict[str, Any]:
         """Numbers for ``summary.json``.
@@ -184,6 +190,7 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
     Diagnosis
     """
     stars = None if points is None else np.asarray(points.points, dtype=np.float64)
+    weights = None if points is None or points.weights is None else np.asarray(points.weights, dtype=np.float64)
     volume = getattr(points, "volume", None) if points is not None else getattr(model, "volume", None)
     region = Region.of(volume, stars)
     fitted = None if model is None else Field(model)
@@ -191,19 +198,19 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
     profile = bar = None
     if stars is not None and region.whole_disc:
         bins = int(np.clip(len(stars) / 400, 8, 32))
-        profile = harmonic_profile(stars, edges=np.linspace(0, region.radius, bins + 1), weights=getattr(points, "weights", None))
+        profile = harmonic_profile(stars, edges=np.linspace(0, region.radius, bins + 1), weights=weights)
         bar = bar_extent(profile)
 
     stationarity = curve = negative = None
     if fitted is not None and points is not None and stars is not None:
         gradient = -fitted.acceleration(stars[:, :3])
         score = np.asarray(points.score, dtype=np.float64)
-        stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0)
+        stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0, weights=weights)
         some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
         negative = negative_fraction(fitted.density(stars[some, :3]))
     if fitted is not None and region.whole_disc:
         curve = rotation_curve(fitted.acceleration, np.linspace(0.01, 1.0, 160) * region.radius)
-    return Diagnosis(region, stars, fitted, profile, bar, stationarity, *_against(truth, fitted), curve, negative, truth)
+    return Diagnosis(region, stars, fitted, profile, bar, stationarity, *_against(truth, fitted), curve, negative, truth, weights)
 
 
 def _against(truth: Any, fitted: Field | None) -> tuple[Comparison | None, Comparison | None]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..inputs import Field
 from .diagnosis import Diagnosis
 
 FEW_STARS = 50_000
@@ -39,7 +40,14 @@ def find_flags(diagnosis: Diagnosis, summary: dict[str, Any] | None = None) -> l
     list of Flag
     """
     summary = summary or {}
-    found = [*_run(diagnosis, summary), *_pattern(diagnosis, summary), *_potential(diagnosis), *_training(summary), *_scope(diagnosis)]
+    found = [
+        *_run(diagnosis, summary),
+        *_pattern(diagnosis, summary),
+        *_potential(diagnosis),
+        *_training(summary),
+        *_outside(diagnosis),
+        *_scope(diagnosis),
+    ]
     return sorted(found, key=lambda flag: flag.level != "warning")
 
 
@@ -141,6 +149,30 @@ def _training(summary: dict[str, Any]) -> list[Flag]:
             text = f"The validation loss of the {name} was still falling at the last step: a longer training would probably be better."
             flags.append(Flag("note", f"Training of the {name} may be too short", text))
     return flags
+
+
+def _outside(diagnosis: Diagnosis) -> list[Flag]:
+    """What a bar is known by, where no star constrains it."""
+    field, curve, bar, profile = diagnosis.field, diagnosis.curve, diagnosis.bar, diagnosis.profile
+    if field is None or curve is None or bar is None or profile is None or not diagnosis.omega:
+        return []
+    flags = []
+    speed = curve.omega[np.isfinite(curve.omega)]
+    beyond = diagnosis.corotation is None and len(speed) > 0 and speed[-1] > abs(diagnosis.omega)
+    if beyond or (diagnosis.corotation is not None and not _constrained(field, diagnosis.corotation)):
+        where = f"beyond {curve.radius[-1]:.1f} kpc" if beyond else f"at {diagnosis.corotation:.1f} kpc"
+        text = f"By the fit stars turn with the bar {where}, where none was seen: the radius rests on a continuation of the potential."
+        flags.append(Flag("warning", "Corotation outside the volume", text))
+    if bar.length >= profile.radius[-1]:
+        text = f"The bar has not ended at {bar.length:.1f} kpc, the last ring of the volume: it is longer than the length given here."
+        flags.append(Flag("warning", "The bar ends outside the volume", text))
+    return flags
+
+
+def _constrained(field: Field, radius: float) -> bool:
+    """Whether most of a circle in the plane (kpc) lies in the volume of the stars."""
+    phi = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    return bool(field.inside(radius * np.column_stack([np.cos(phi), np.sin(phi), 0 * phi])).mean() > 0.5)
 
 
 def _scope(diagnosis: Diagnosis) -> list[Flag]:

@@ -33,11 +33,12 @@ SATURATION = 100
 
 @dataclass(frozen=True)
 class Stationarity:
-    """d ln f/dt (km/s/kpc) at points ``x`` (N, 6): arrays ``rotating`` and ``lab`` (N,)."""
+    """d ln f/dt (km/s/kpc) at points ``x`` (N, 6) with ``weights`` (N,) or None: arrays ``rotating`` and ``lab`` (N,)."""
 
     x: Array
     rotating: Array
     lab: Array
+    weights: Array | None = None
 
     def summary(self) -> dict[str, float | str | int]:
         """Medians of |d ln f/dt| in both frames, for ``summary.json``.
@@ -84,7 +85,14 @@ def time_derivative(x: Array, score: Array, gradient: Array, omega: Array, *, x0
 
 
 def non_stationarity(
-    x: Array, score: Array, gradient: Array, omega: Array, *, x0: Array | None = None, v0: Array | None = None
+    x: Array,
+    score: Array,
+    gradient: Array,
+    omega: Array,
+    *,
+    x0: Array | None = None,
+    v0: Array | None = None,
+    weights: Array | None = None,
 ) -> Stationarity:
     """d ln f / dt in the rotating frame and with Omega = 0 (see `time_derivative` for shapes and units); bad points are left out.
 
@@ -102,6 +110,8 @@ def non_stationarity(
         A point of the axis [kpc].
     v0 : array (3,), optional
         Velocity of the frame [km/s].
+    weights : array (N,), optional
+        Of the points.
 
     Returns
     -------
@@ -111,16 +121,25 @@ def non_stationarity(
     rotating = time_derivative(x, score, gradient, omega, x0=x0, v0=v0)
     lab = time_derivative(x, score, gradient, np.zeros(3), x0=x0, v0=v0)
     good = np.isfinite(rotating) & np.isfinite(lab)
-    return Stationarity(x[good], rotating[good], lab[good])
+    return Stationarity(x[good], rotating[good], lab[good], None if weights is None else weights[good])
 
 
 def mean_map(
-    first: Array, second: Array, values: Array, x_edges: Array, y_edges: Array, *, smooth: float = 0.0, at_least: float = 8
+    first: Array,
+    second: Array,
+    values: Array,
+    x_edges: Array,
+    y_edges: Array,
+    *,
+    weights: Array | None = None,
+    smooth: float = 0.0,
+    at_least: float = 8,
 ) -> Map:
     """Mean of ``values`` (N,) around each pixel, NaN where fewer than ``at_least`` points contribute.
 
     With ``smooth`` > 0 the mean is weighted by a Gaussian of so many pixels, to which n_eff = 4 pi smooth^2 n points contribute at n
-    points per pixel. Values beyond 20 median absolute values are clipped so that a few wild scores do not paint their surroundings.
+    points per pixel; points with weights w count as n = (sum w)^2 / sum w^2. Values beyond 20 median absolute values are clipped so that a
+    few wild scores do not paint their surroundings.
 
     Parameters
     ----------
@@ -134,6 +153,8 @@ def mean_map(
         Borders of the pixels along the first axis.
     y_edges : array
         Borders of the pixels along the second axis.
+    weights : array (N,), optional
+        Of the points.
     smooth : float
         Width of the kernel [pixels]; 0: none.
     at_least : float
@@ -146,13 +167,12 @@ def mean_map(
     """
     limit = 20 * np.median(np.abs(values)) if len(values) else 0.0
     clipped = np.clip(values, -limit, limit) if limit > 0 else values
-    counts = np.histogram2d(first, second, bins=(x_edges, y_edges))[0]
-    sums = np.histogram2d(first, second, bins=(x_edges, y_edges), weights=clipped)[0]
-    contributing = counts
+    w = np.ones(len(values)) if weights is None else weights
+    totals, squares, sums = (np.histogram2d(first, second, bins=(x_edges, y_edges), weights=q)[0] for q in (w, w**2, w * clipped))
     if smooth > 0:
-        counts, sums = (gaussian_filter(array, smooth, mode="constant") for array in (counts, sums))
-        contributing = 4 * np.pi * smooth**2 * counts
-    return Map(x_edges, y_edges, np.where(contributing >= at_least, sums / np.where(counts > 0, counts, 1), np.nan))
+        totals, squares, sums = (gaussian_filter(array, smooth, mode="constant") for array in (totals, squares, sums))
+    contributing = totals**2 / np.where(squares > 0, squares, np.inf) * (4 * np.pi * smooth**2 if smooth > 0 else 1)
+    return Map(x_edges, y_edges, np.where(contributing >= at_least, sums / np.where(totals > 0, totals, 1), np.nan))
 
 
 def radial_percentiles(
@@ -187,11 +207,12 @@ def radial_percentiles(
     return out
 
 
-def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at_least: int = 20) -> float:
+def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, weights: Array | None = None, at_least: int = 20) -> float:
     """Root mean square over the pixels of a plane of the mean of ``values``, with the variance of that mean subtracted.
 
-    Pixels count by their number of points, up to `SATURATION`: beyond it noise is small and the crowded centre should not decide alone.
-    What is left is structure common to neighbouring stars; for pure noise the result is near zero. Values are clipped as in `mean_map`.
+    Pixels count by their number of points, (sum w)^2 / sum w^2 for weights w, up to `SATURATION`: beyond it noise is small and the
+    crowded centre should not decide alone. What is left is structure common to neighbouring stars; for pure noise the result is near
+    zero. Values are clipped as in `mean_map`.
 
     Parameters
     ----------
@@ -203,6 +224,8 @@ def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at
         Any unit, e.g. km/s/kpc.
     edges : array
         Borders of the pixels along both axes [kpc].
+    weights : array (N,), optional
+        Of the points.
     at_least : int
         Bins with fewer points are NaN.
 
@@ -215,12 +238,14 @@ def coherent_rms(first: Array, second: Array, values: Array, edges: Array, *, at
         return float("nan")
     limit = 20 * np.median(np.abs(values))
     clipped = np.clip(values, -limit, limit) if limit > 0 else values
-    bins = (edges, edges)
-    n = np.histogram2d(first, second, bins=bins)[0]
+    w = np.ones(len(values)) if weights is None else weights
+    total, squares, first_moment, second_moment = (
+        np.histogram2d(first, second, bins=(edges, edges), weights=q)[0] for q in (w, w**2, w * clipped, w * clipped**2)
+    )
+    n = total**2 / np.where(squares > 0, squares, np.inf)
     used = n >= at_least
     if not used.any():
         return float("nan")
-    mean = np.histogram2d(first, second, bins=bins, weights=clipped)[0][used] / n[used]
-    square = np.histogram2d(first, second, bins=bins, weights=clipped**2)[0][used] / n[used]
+    mean, square = first_moment[used] / total[used], second_moment[used] / total[used]
     noise = (square - mean**2) / (n[used] - 1)
     return float(np.sqrt(max(0.0, float(np.average(mean**2 - noise, weights=np.minimum(n[used], SATURATION))))))

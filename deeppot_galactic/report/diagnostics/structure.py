@@ -191,7 +191,9 @@ def surface_density(
     return Map(x_edges, y_edges, scale * counts / (np.diff(x_edges)[:, None] * np.diff(y_edges)[None, :]))
 
 
-def midplane_profile(positions: Array, *, edges: Array, half_height: float, total: float | None = None) -> tuple[Array, Array, Array]:
+def midplane_profile(
+    positions: Array, *, edges: Array, half_height: float, weights: Array | None = None, total: float | None = None
+) -> tuple[Array, Array, Array]:
     """Number density of stars near the plane against radius.
 
     Counts in rings of |z| < ``half_height`` (kpc), divided by the volume of the ring, in stars per kpc^3, scaled to
@@ -205,6 +207,8 @@ def midplane_profile(positions: Array, *, edges: Array, half_height: float, tota
         Radii between the bins [kpc].
     half_height : float
         Of the layer [kpc].
+    weights : array (N,), optional
+        One weight per star.
     total : float, optional
         Scale to so many stars.
 
@@ -213,8 +217,10 @@ def midplane_profile(positions: Array, *, edges: Array, half_height: float, tota
     radius, density, error : array (K,)
         kpc, 1/kpc^3; the error is Poisson's.
     """
-    radius = np.hypot(positions[:, 0], positions[:, 1])
-    counts = np.histogram(radius[np.abs(positions[:, 2]) < half_height], edges)[0].astype(np.float64)
-    scale = 1.0 if total is None or len(positions) == 0 else total / len(positions)
+    w = np.ones(len(positions)) if weights is None else np.asarray(weights, dtype=np.float64)
+    near = np.abs(positions[:, 2]) < half_height
+    radius = np.hypot(positions[near, 0], positions[near, 1])
+    counts, squares = (np.histogram(radius, edges, weights=q[near])[0] for q in (w, w**2))
+    scale = 1.0 if total is None or len(positions) == 0 else total / float(w.sum())
     ring = np.pi * np.diff(edges**2) * 2 * half_height
-    return 0.5 * (edges[1:] + edges[:-1]), scale * counts / ring, scale * np.sqrt(counts) / ring
+    return 0.5 * (edges[1:] + edges[:-1]), scale * counts / ring, scale * np.sqrt(squares) / ring

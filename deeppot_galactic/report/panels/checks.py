@@ -39,7 +39,7 @@ def omega_loss(c: Context) -> Drawn:
         return
     if any(offset is not None and np.any(offset) for offset in (d.field.x0, d.field.v0)):  # the parabola is about the origin
         return
-    profile = dx.omega_profile(d.stars, c.score, -d.field.acceleration(d.stars[:, :3]), d.omega)
+    profile = dx.omega_profile(d.stars, c.score, -d.field.acceleration(d.stars[:, :3]), d.omega, weights=d.weights)
     figure, (ax,) = plots.panel()
     plots.loss_against_omega(ax, profile, fit=d.omega, truth=getattr(d.truth, "omega", None))
     ax.set_title("Loss against Ω")
@@ -63,7 +63,7 @@ def scores(c: Context) -> Drawn:
     else:
         low, high = d.region.inner_radius, d.region.outer_radius
     figure, (ax,) = plots.panel()
-    plots.score_calibration(ax, dx.score_calibration(d.stars, c.score, edges=np.linspace(low, high, 13)))
+    plots.score_calibration(ax, dx.score_calibration(d.stars, c.score, edges=np.linspace(low, high, 13), weights=d.weights))
     ax.set_xlim(low, high)
     ax.set_title("Calibration of the gradients")
     caption = (
@@ -76,7 +76,7 @@ def scores(c: Context) -> Drawn:
     x_edges, y_edges = pixel_edges(c, 64)
     radius = np.maximum(np.hypot(d.stars[:, 0], d.stars[:, 1]), 1e-9)
     slope = (d.stars[:, 0] * c.score[:, 0] + d.stars[:, 1] * c.score[:, 1]) / radius
-    seen = dx.mean_map(d.stars[:, 0], d.stars[:, 1], slope, x_edges, y_edges, smooth=1.5, at_least=20)
+    seen = dx.mean_map(d.stars[:, 0], d.stars[:, 1], slope, x_edges, y_edges, weights=d.weights, smooth=1.5, at_least=20)
     figure, ax, bar_axes = plots.map_panel()
     plots.gradient_map(ax, seen, joins=c.joins, cax=bar_axes)
     plots.face_on(ax).set_title("Radial gradient of ln f")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..diagnostics import Diagnosis
+from ..inputs import Sample
 
 Array = NDArray[np.float64]
 Drawn = Iterator[tuple[str, str, str, str, Any]]
@@ -18,14 +19,14 @@ Drawn = Iterator[tuple[str, str, str, str, Any]]
 
 @dataclass(frozen=True)
 class Context:
-    """What the panels are drawn from: numbers, ``summary.json``, stars and sample, all stars of the catalogue (``everything``), scores
-    at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
+    """What the panels are drawn from: numbers (with the points and their weights), ``summary.json``, stars and sample, all stars of the
+    catalogue (``everything``), scores at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
     """
 
     d: Diagnosis
     summary: dict[str, Any]
     total: float | None
-    sample: tuple[Array, Array] | None
+    sample: Sample | None
     drawn: bool
     everything: Array | None = None
     score: Array | None = None
@@ -33,10 +34,23 @@ class Context:
     base: Any = None
 
 
+def joins_of(points: Any) -> tuple[float, ...]:
+    """Radii at which the shells of a fit were joined (kpc), none for a fit in one piece."""
+    shells = getattr(getattr(points, "volume", None), "shells", None)
+    return () if shells is None else tuple(float(radius) for radius in shells[1:-1])
+
+
 def pixel_edges(c: Context, bins: int, *, margin: float = 1.0) -> tuple[Array, Array]:
     """Pixel borders of a face-on map."""
     reach, centre = margin * c.d.region.radius, c.d.region.centre
     return centre[0] + np.linspace(-reach, reach, bins + 1), centre[1] + np.linspace(-reach, reach, bins + 1)
+
+
+def pixels_about(centres: Array) -> Array:
+    """Borders (K + 1,) of the pixels about increasing ``centres`` (K,)."""
+    return np.concatenate(
+        [[1.5 * centres[0] - 0.5 * centres[1]], 0.5 * (centres[1:] + centres[:-1]), [1.5 * centres[-1] - 0.5 * centres[-2]]]
+    )
 
 
 def plane_positions(x_edges: Array, y_edges: Array, height: float = 0.0) -> Array:

@@ -17,15 +17,18 @@ def stars(c: Context) -> Drawn:
     bins = int(np.clip(np.sqrt(len(d.stars)) / 2.2, 40, 160))
     x_edges, y_edges = pixel_edges(c, bins)
     figure, face, bar_axes, edge = plots.face_edge_panel(shared=False)
-    seen = dx.surface_density(d.stars[:, 0], d.stars[:, 1], x_edges, y_edges, total=c.total)
+    seen = dx.surface_density(d.stars[:, 0], d.stars[:, 1], x_edges, y_edges, weights=d.weights, total=c.total)
     plots.stellar_density(face, seen, cax=bar_axes)
     plots.landmarks(plots.face_on(face), bar=d.bar, corotation=d.corotation)
     face.set_title("Stars")
     turned = dx.rotate_to_bar(d.stars, d.bar.angle) if d.bar else d.stars
     z_edges = d.region.centre[2] + np.linspace(-1, 1, max(bins // 4, 16) + 1) * d.region.half_height
-    plots.stellar_density(edge, dx.surface_density(turned[:, 0], turned[:, 2], x_edges, z_edges, total=c.total), colorbar=False)
+    side = dx.surface_density(turned[:, 0], turned[:, 2], x_edges, z_edges, weights=d.weights, total=c.total)
+    plots.stellar_density(edge, side, colorbar=False)
     plots.edge_on(edge, along_bar=d.bar is not None)
     caption = "Points drawn from the fitted distribution" if c.drawn else "Stars of the fit"
+    if d.weights is not None:
+        caption += ", counted by their weights"
     caption += ", per square kiloparsec, from above and from the side (heights stretched, own scale)."
     if d.bar is not None:
         caption += " The line is the bar: it ends where A₂/A₀ falls to 70 % of its peak."

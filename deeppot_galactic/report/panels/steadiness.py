@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import diagnostics as dx
@@ -17,7 +19,7 @@ def stationarity(c: Context) -> Drawn:
     x_edges, y_edges = pixel_edges(c, 80)
     # A kernel of 1/25 of the radius keeps the quadrupole of a bar; with few stars it grows until 500 of them contribute on average.
     kernel = float(np.clip(np.sqrt(500 / (4 * len(s.x))), 0.04, 0.12))
-    options = {"smooth": 40 * kernel, "at_least": 60}
+    options: dict[str, Any] = {"weights": s.weights, "smooth": 40 * kernel, "at_least": 60}
     maps = [dx.mean_map(s.x[:, 0], s.x[:, 1], rate, x_edges, y_edges, **options) for rate in (s.rotating, s.lab)]
     seen = np.abs(maps[1].values)
     limit = plots.round_up(float(np.nanpercentile(seen, 97)) * dx.PER_GYR) / dx.PER_GYR if np.isfinite(seen).any() else 1.0

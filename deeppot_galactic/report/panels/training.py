@@ -32,15 +32,18 @@ def significance(c: Context) -> Drawn:
 
     if c.sample is None:
         return
-    data, model = c.sample
+    data, model, weights = c.sample
     x_edges, y_edges = pixel_edges(c, int(np.clip(np.sqrt(len(data) / 50), 16, 64)))
     figure, ax, bar_axes = plots.map_panel()
-    plots.significance(ax, dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), x_edges, y_edges), cax=bar_axes)
+    seen = dx.significance_map((data[:, 0], data[:, 1]), (model[:, 0], model[:, 1]), x_edges, y_edges, weights=weights)
+    plots.significance(ax, seen, cax=bar_axes)
     plots.face_on(ax).set_title("Stars against model")
     caption = (
         "Difference of the counts of stars and of a sample of the fitted distribution, in units of its "
         "Poisson noise: structure here is misfit."
     )
+    if weights is not None:
+        caption += " Stars count by their weights."
     yield "significance_plane", "training", "Positions: data minus model", caption, figure
     speeds = []
     for x in (data, model):
@@ -52,7 +55,7 @@ def significance(c: Context) -> Drawn:
         low, high = (float(value) for value in np.percentile(values, (0.5, 99.5)))
         borders.append(np.linspace(low, high, 41))
     figure, ax, bar_axes = plots.map_panel()
-    plots.significance(ax, dx.significance_map(speeds[0], speeds[1], borders[0], borders[1]), cax=bar_axes)
+    plots.significance(ax, dx.significance_map(speeds[0], speeds[1], borders[0], borders[1], weights=weights), cax=bar_axes)
     ax.set(xlabel="$v_R$ [km s⁻¹]", ylabel="$v_φ$ [km s⁻¹]", title="Stars against model")
     yield (
         "significance_velocity",

@@ -1,4 +1,6 @@
-"""Figures: the only place that uses matplotlib. Every function draws into an ``ax``, returns it, and touches no global state."""
+"""Figures: every curve and map of the report, and of ``paper.figures``, which only arranges them on sheets of its own (and compares Omega
+with the paper's). Every function draws into an ``ax``, returns it, and touches no global state.
+"""
 
 from .checks import dark_matter, gradient_map, loss_against_omega, score_calibration, sub_volumes
 from .curves import (

@@ -17,6 +17,9 @@ from .style import FIT, GREY, ORANGE, PALE, SPEED_UNIT, TRUTH, VERMILLION, WEAK,
 
 Array = NDArray[np.float64]
 
+RESONANCES = {"inner": "ILR", "corotation": "CR", "outer": "OLR"}
+"""Names of the resonances of a `RotationCurve`."""
+
 
 def vertical_mark(ax: Axes, radius: float | None, text: str, *, colour: str = GREY, below: bool = False, top: float = 0.98) -> Axes:
     """A thin vertical line with a word that ends at the height ``top`` (of the axes), or at the foot of the line.
@@ -182,8 +185,8 @@ def _level(ax: Axes, value: float, error: float | None, colour: str, label: str,
     ax.axhline(value, color=colour, linewidth=1.6, linestyle=linestyle, label=label)
 
 
-def rotation_curve(ax: Axes, curve: RotationCurve, *, truth: Any = None) -> Axes:
-    """Circular speed of the fit and of the truth (km/s).
+def rotation_curve(ax: Axes, curve: RotationCurve, *, omega: float | None = None, truth: Any = None) -> Axes:
+    """Circular speed of the fit and of the truth (km/s), with the resonances of the fit.
 
     Parameters
     ----------
@@ -191,6 +194,8 @@ def rotation_curve(ax: Axes, curve: RotationCurve, *, truth: Any = None) -> Axes
         Drawn into.
     curve : RotationCurve
         From `diagnostics.rotation_curve`; kpc, km/s, km/s/kpc.
+    omega : float, optional
+        Pattern speed [km/s/kpc]; without it no resonance is marked.
     truth : Truth, optional
         Its ``vc`` [km/s] at ``vc_R`` [kpc].
 
@@ -207,6 +212,9 @@ def rotation_curve(ax: Axes, curve: RotationCurve, *, truth: Any = None) -> Axes
         ax.plot(np.asarray(truth.vc_R)[inside], np.asarray(truth.vc)[inside], color=TRUTH, linestyle="--", linewidth=1.6, label="truth")
         top = max(top, float(np.max(np.asarray(truth.vc)[inside], initial=0)))
     ax.set(xlim=(0, curve.radius[-1]), ylim=(0, 1.15 * top), xlabel="R [kpc]", ylabel="circular speed [km s⁻¹]")
+    for kind, radii in curve.resonances(omega).items() if omega else ():
+        for radius in radii:
+            vertical_mark(ax, radius, RESONANCES[kind])
     ax.legend(loc="lower center")
     return ax
 
@@ -240,12 +248,11 @@ def frequencies(ax: Axes, curve: RotationCurve, omega: float, *, error: float | 
     if getattr(truth, "omega", None) is not None:
         ax.axhline(abs(truth.omega), color=TRUTH, linewidth=1.2, linestyle="--", label=f"true |Ω| = {abs(truth.omega):.1f}")
     ax.set(xlim=(0, curve.radius[-1]), ylim=(0, 4.0 * max(abs(omega), 1e-3)), xlabel="R [kpc]", ylabel=f"frequency [{SPEED_UNIT}]")
-    names = {"inner": "ILR", "corotation": "CR", "outer": "OLR"}
     for kind, radii in curve.resonances(omega).items():
         for radius in radii:
             ax.plot(radius, abs(omega), "o", color=WEAK, markersize=6, markeredgecolor="white", zorder=5)
             where = {"xytext": (0, 7), "textcoords": "offset points", "ha": "center", "fontsize": 9.5, "fontweight": "bold"}
             where["bbox"] = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8}
-            ax.annotate(names[kind], (radius, abs(omega)), **where)
+            ax.annotate(RESONANCES[kind], (radius, abs(omega)), **where)
     ax.legend(loc="upper right")
     return ax

@@ -117,21 +117,19 @@ def acceleration_scatter(ax: Axes, comparison: Comparison) -> Axes:
     return ax
 
 
-def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float, unit: str = "Gyr⁻¹") -> Axes:
-    """Distribution of d ln f/dt over the points in both frames, within +-``limit``.
+def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float) -> Axes:
+    """Distribution of d ln f/dt over the points in both frames, within +-``limit``; its integral over all rates is one.
 
     Parameters
     ----------
     ax : Axes
         Drawn into.
     rotating : array (N,)
-        d ln f/dt in the rotating frame, in ``unit``.
+        d ln f/dt in the rotating frame [1/Gyr].
     lab : array (N,)
         The same at rest.
     limit : float
-        Largest rate shown.
-    unit : str
-        Of the rates.
+        Largest rate shown [1/Gyr].
 
     Returns
     -------
@@ -139,12 +137,13 @@ def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float, unit:
         ``ax``.
     """
     tidy(ax)
-    bins = np.linspace(-limit, limit, 81).tolist()
+    bins = np.linspace(-limit, limit, 81)
     for rate, colour, name in ((lab, ORANGE, "lab frame"), (rotating, FIT, "rotating frame")):
-        ax.hist(rate, bins, density=True, histtype="stepfilled", color=colour, alpha=0.25)
-        ax.hist(rate, bins, density=True, histtype="step", color=colour, linewidth=1.8)
+        share = np.histogram(rate, bins)[0] / (len(rate) * np.diff(bins))
+        ax.stairs(share, bins, fill=True, color=colour, alpha=0.25)
+        ax.stairs(share, bins, color=colour, linewidth=1.8)
         ax.plot([], [], color=colour, label=f"{name}: median |…| {np.median(np.abs(rate)):.3g}")
-    ax.set(xlim=(-limit, limit), xlabel=f"d ln f / dt [{unit}]", ylabel="number of points", yticks=[])
+    ax.set(xlim=(-limit, limit), xlabel="d ln f / dt [Gyr⁻¹]", ylabel="share of points per rate [Gyr]")
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     ax.legend(loc="upper right")
     return ax

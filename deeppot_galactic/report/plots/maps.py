@@ -123,7 +123,7 @@ def stellar_density(ax: Axes, values: Map, *, decades: float = 3.2, smooth: floa
     top = float(np.percentile(density.values, 99.9)) or 1.0
     norm = LogNorm(top / 10**decades, top, clip=True)
     floor = np.maximum(np.nan_to_num(density.values), top / 10**decades)
-    return draw_map(ax, Map(values.x_edges, values.y_edges, floor), cmap=STARS_MAP, norm=norm, label="stars per kpc²", **bar)
+    return draw_map(ax, Map(values.x_edges, values.y_edges, floor), cmap=STARS_MAP, norm=norm, label="stars [kpc⁻²]", **bar)
 
 
 def smoothed(values: Map, sigma: float) -> Map:
