@@ -130,6 +130,13 @@ def test_stars_without_scores_are_enough_for_the_weak_form(mock):
             fit_potential(points, method=method)
 
 
+def test_draws_know_no_more_than_the_stars_they_were_learned_from(mock, points):
+    """A weak fit of 20,000 draws from an f of 4,000 stars claims the errors of 4,000 stars."""
+    draws = GradientSample(points.points, points.log_density, points.score, volume=VOLUME, meta={"source": "sampled", "n_stars": 4000.0})
+    few = GradientSample(points.points[:4000], points.log_density[:4000], points.score[:4000], volume=VOLUME)
+    assert fit_potential(draws, method="weak").omega_error[2] == fit_potential(few, method="weak").omega_error[2]
+
+
 def test_circular_speed_agrees_with_the_forces(mock, few_points):
     model = fit_potential(few_points, method="weak", frame=start(mock))
     speed = model.circular_speed([1.0, 2.0, 3.0] * u.kpc)
