@@ -203,7 +203,8 @@ def fit_potential(
     if about.copies is not None:
         stars, weights = about.copies.rows[:, 0], points.copy_weights
     elif points.meta.get("source") == "sampled":  # more draws than stars do not know more than the stars
-        stars = stars[: max(round(points.meta["n_stars"]), MIN_STARS)]
+        kept = max(round(points.meta["n_stars"]), MIN_STARS)
+        stars, weights = stars[:kept], None if weights is None else weights[:kept]
     weak = fit_weak(stars, about.volume, weights=weights, omega_prior=prior, seed=seed, progress=progress, copies=about.copies)
     if not weak.solution.identified:
         spread = f"{weak.solution.omega:.0f} +- {weak.omega_error:.0f} km/s/kpc"
