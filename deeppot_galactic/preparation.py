@@ -195,8 +195,10 @@ def make_frame(config: Config, omega: float) -> RotatingFrame:
     return RotatingFrame(omega=omega * ANGULAR_SPEED, free=tuple(config.pattern_speed.free))
 
 
-def _check_kinds(section: str, defaults: object, options: dict[str, Any]) -> None:
+def _check_kinds(section: str, defaults: Any, options: dict[str, Any]) -> None:
     """Refuse a value of another kind than the default of the same name has; names are checked by the owner of the settings."""
+    if hasattr(defaults, "for_stars"):  # numbers that depend on the stars have a kind, too
+        defaults = defaults.for_stars(10**6)
     kinds = ((bool, "true or false"), (int, "a whole number"), (float, "a number"), (str, "text"), ((list, tuple), "a list"))
     for name, value in options.items():
         default = getattr(defaults, name, None)

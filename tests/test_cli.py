@@ -343,11 +343,13 @@ def test_check_takes_what_a_configuration_takes(deeppot: Command, tmp_path: Path
     refused(deeppot("pattern-speed", "run.toml", "--errors", "inject"), "catalogue.errors")
 
 
-def test_progress_counts_its_time_anew_when_a_stage_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_counts_its_time_anew_for_another_run(monkeypatch: pytest.MonkeyPatch) -> None:
     now, written = [0.0], io.StringIO()
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     bars = console.Bars(None, console.Console(file=written, width=200))
     for done in (0, 50, 100, 20, 60, 100):  # a run from the start, and the next one from a checkpoint
+        if done == 20:
+            bars.restart()
         bars("training", done, 100, {})
         now[0] += 20.0
     assert written.getvalue().splitlines() == [
