@@ -16,6 +16,7 @@ Lakshminarayanan, Pritzel & Blundell 2017, arXiv:1612.01474 (ensembles of networ
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, FitError
+from ..errors import ConfigError
 from .base import Distribution
 from .members import joint_history, member_checkpoint, members_from_state, members_state, train_members
+from .rejection import collect
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
 
 DRAWS = 2**14
 """From which the normalisation of the mean is found."""
-LEAST_ACCEPTED = 1e-3
-"""Share of the members' draws below which they are too different to have a mean."""
 
 
 class EnsembleDistribution(Distribution):
@@ -93,16 +93,13 @@ class EnsembleDistribution(Distribution):
         return any(member.prefers_stars for member in self.members)
 
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
-        rng = np.random.default_rng([seed, 0xE5])
-        kept: list[NDArray[np.float64]] = []
-        found = drawn = 0
-        while found < n:
-            x = self.draw_members(max(n - found, 1024), seed + len(kept) * len(self.members))
-            kept.append(x[np.log(rng.uniform(size=len(x))) < self.log_acceptance(x)])
-            found, drawn = found + len(kept[-1]), drawn + len(x)
-            if found < LEAST_ACCEPTED * drawn:
-                raise FitError(f"only {found} of {drawn} draws of the members are likely for all of them; they have not learned the same f")
-        return np.concatenate(kept)[:n]
+        rng, seeds = np.random.default_rng([seed, 0xE5]), count(seed, len(self.members))
+
+        def attempt(missing: int) -> tuple[NDArray[np.float64], int]:
+            x = self.draw_members(max(missing, 1024), next(seeds))
+            return x[np.log(rng.uniform(size=len(x))) < self.log_acceptance(x)], len(x)
+
+        return collect(n, attempt, "draws of the members are likely for all of them; they have not learned the same f")[0][:n]
 
     def draw_members(self, n: int, seed: int) -> NDArray[np.float64]:
         """Draw from the mixture: equal shares from every member, in random order.

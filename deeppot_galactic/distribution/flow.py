@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import FitError
 from .base import Distribution, precision_of
 from .padding import Padding
+from .rejection import collect
 from .vector_field import VectorField
 from .whitening import Whitening
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 ROWS = 256
 """Stars whose scores are found at once on the CPU: the tape of the reverse pass then stays near the processor."""
-LEAST_ACCEPTED = 1e-3
-"""Share of draws inside the volume below which rejection gives up."""
 
 
 def rk4(derivative: Any, state: tuple[Tensor, ...], start: float, stop: float, steps: int) -> tuple[Tensor, ...]:
@@ -177,14 +175,10 @@ def sample_in_volume(
         When hardly any draw falls inside.
     """
     generator = torch.Generator().manual_seed(seed)
-    kept: list[NDArray[np.float64]] = []
-    drawn = found = 0
-    while found < n:
+
+    def attempt(_: int) -> tuple[NDArray[np.float64], int]:
         x = draw_from_flow(flow, whitening, chunk, generator)
-        x = x[volume.contains(x[:, :3])]
-        kept.append(x)
-        drawn += chunk
-        found += len(x)
-        if found < LEAST_ACCEPTED * drawn:
-            raise FitError(f"only {found} of {drawn} draws from the flow fall inside the {volume.describe()}; it was not trained there")
-    return np.concatenate(kept)[:n], found / drawn
+        return x[volume.contains(x[:, :3])], chunk
+
+    x, share = collect(n, attempt, f"draws from the flow fall inside the {volume.describe()}; it was not trained there")
+    return x[:n], share

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import FitError
+from .rejection import collect
 
 if TYPE_CHECKING:
     from ..catalogue.volumes import Volume
@@ -52,10 +52,10 @@ def resampled(network: EnergyNetwork, whitening: Whitening, volume: Volume, n: i
     """
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng([seed, 0x1A9])
     parameter = network.out
-    kept: list[NDArray[np.float64]] = []
-    found = made = 0
     cap: float | None = None
-    while found < n:
+
+    def attempt(_: int) -> tuple[NDArray[np.float64], int]:
+        nonlocal cap
         y = network.features.draw(PROPOSALS, generator).to(parameter.device, parameter.dtype)
         x = whitening.inverse(y.double()).cpu().numpy()
         inside = volume.contains(x[:, :3])
@@ -66,11 +66,10 @@ def resampled(network: EnergyNetwork, whitening: Whitening, volume: Volume, n: i
         x, log_weight = x[finite], log_weight[finite]
         if cap is None and len(x):
             cap = float(np.quantile(log_weight, CAP))
-        if cap is not None:
-            times = np.floor(np.exp(np.minimum(log_weight - cap, 20.0)) + rng.uniform(size=len(x))).astype(int)
-            kept.append(np.repeat(x, times, axis=0))
-            found += len(kept[-1])
-        made += PROPOSALS
-        if found < LEAST_ACCEPTED * made:
-            raise FitError(f"only {found} of {made} proposals represent f inside the {volume.describe()}; f is too far from its base")
-    return rng.permutation(np.concatenate(kept))[:n]
+        if cap is None:
+            return x, PROPOSALS  # none
+        times = np.floor(np.exp(np.minimum(log_weight - cap, 20.0)) + rng.uniform(size=len(x))).astype(int)
+        return np.repeat(x, times, axis=0), PROPOSALS
+
+    what = f"proposals represent f inside the {volume.describe()}; f is too far from its base"
+    return rng.permutation(collect(n, attempt, what, least=LEAST_ACCEPTED)[0])[:n]

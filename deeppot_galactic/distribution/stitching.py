@@ -27,8 +27,9 @@ from torch import Tensor
 from ..catalogue.volumes import Cylinder
 from ..errors import FitError
 from .base import Distribution
-from .flow import LEAST_ACCEPTED, FlowDistribution, draw_from_flow
+from .flow import FlowDistribution, draw_from_flow
 from .members import joint_history, member_checkpoint, members_from_state, members_state, train_members
+from .rejection import collect
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -103,22 +104,20 @@ class StitchedDistribution(Distribution):
         flows = [member for member in self.members if isinstance(member, FlowDistribution)]
         mass = np.exp([member.log_scale for member in flows])  # of the whole flow, padding included
         rng, generator = np.random.default_rng([seed, 0x57]), torch.Generator().manual_seed(seed)
-        kept: list[Array] = []
-        found = drawn = 0
-        while found < n:
+
+        def attempt(_: int) -> tuple[Array, int]:
+            kept: list[Array] = []
             for j, (member, count) in enumerate(zip(flows, rng.multinomial(DRAWS, mass / mass.sum()), strict=True)):
                 x = draw_from_flow(member.flow, member.whitening, int(count), generator)
                 accept = self.weights(torch.from_numpy(x[:, :3]))[0][j].numpy()
                 if member.padding is not None:
                     p = member.padding.acceptance(x[:, :3])
                     accept = np.where(p > 0.0, accept / np.maximum(p, 1e-12), 0.0)
-                x = x[(rng.uniform(size=len(x)) < accept) & self.volume.contains(x[:, :3])]
-                kept.append(x)
-                found += len(x)
-            drawn += DRAWS
-            if found < LEAST_ACCEPTED * drawn:
-                raise FitError(f"only {found} of {drawn} draws fall inside the {self.volume.describe()}; the flows were not trained there")
-        return rng.permutation(np.concatenate(kept))[:n]
+                kept.append(x[(rng.uniform(size=len(x)) < accept) & self.volume.contains(x[:, :3])])
+            return np.concatenate(kept), DRAWS
+
+        what = f"draws fall inside the {self.volume.describe()}; the flows were not trained there"
+        return rng.permutation(collect(n, attempt, what)[0])[:n]
 
     def _parts(self) -> list[Any]:
         return list(self.members)

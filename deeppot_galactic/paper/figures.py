@@ -178,7 +178,7 @@ def _density(discs: list[Disc]) -> Figure | None:
         field: Any = disc.d.field
         edges = _edges(disc, 72)
         plane = plane_positions(edges, edges)
-        rho = np.where(field.inside(plane), field.density(plane), np.nan).reshape(72, 72)
+        rho = np.where(field.inside(plane), field.density(plane), np.nan).reshape(len(edges) - 1, -1)
         plots.matter_density(ax, dx.Map(edges, edges, rho))
         plots.face_on(ax).set_title(disc.name)
         for lower in below:

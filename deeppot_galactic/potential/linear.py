@@ -127,14 +127,13 @@ class DensityPrior:
         x = collocation_points(volume, n_points, np.random.default_rng(seed))
         _, gradient, hessian = base.evaluate(x, 2)
         self.points = x
-        self.base_density = np.maximum(np.einsum("nii->n", hessian) / (4.0 * np.pi * G), 1e-12)
         force = np.linalg.norm(gradient, axis=1)
         k = basis.size
         self.relative = np.empty((len(x), k))  # change of density over base density, per unit coefficient
         force_matrix = np.zeros((k, k))
         for start in range(0, len(x), 500):
             part = slice(start, start + 500)
-            self.relative[part] = basis.laplacian(x[part]) / (4.0 * np.pi * G * self.base_density[part, None])
+            self.relative[part] = _ratio(basis, x[part], hessian[part])
             scaled = basis.evaluate(x[part], 1)[1]
             scaled = np.moveaxis(scaled / force[part, None, None], 1, 2).reshape(-1, k)
             force_matrix += scaled.T @ scaled
@@ -167,14 +166,16 @@ class DensityPrior:
             for start in range(0, len(x), 500):
                 part = slice(start, start + 500)
                 step = _STEP * length[part, None] * direction[part]
-                slope = self._ratio(basis, base, x[part] + step) - self._ratio(basis, base, x[part] - step)
+                above, below = (_ratio(basis, y, base.evaluate(y, 2)[2]) for y in (x[part] + step, x[part] - step))
+                slope = above - below
                 out += slope.T @ slope / (2.0 * _STEP) ** 2
         return _DENSITY_CELLS * out / len(x)
 
-    @staticmethod
-    def _ratio(basis: Basis, base: AnalyticPotential, x: Array) -> Array:
-        density = np.maximum(np.einsum("nii->n", base.evaluate(x, 2)[2]) / (4.0 * np.pi * G), 1e-12)
-        return basis.laplacian(x) / (4.0 * np.pi * G * density[:, None])
+
+def _ratio(basis: Basis, x: Array, hessian: Array) -> Array:
+    """d: change of density over base density at points (n, 3), per unit coefficient, from the Hessian of the base: (n, K)."""
+    density = np.maximum(np.einsum("nii->n", hessian) / (4.0 * np.pi * G), 1e-12)
+    return basis.laplacian(x) / (4.0 * np.pi * G * density[:, None])
 
 
 @dataclass
