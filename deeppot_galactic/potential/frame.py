@@ -5,8 +5,8 @@ In a frame that rotates with Omega about an axis through x0 and moves with v0 (K
     u = Omega x (x - x0) + v0,    w = Omega x (v - v0).
 
 Stationarity determines Omega and c = v0 - Omega x x0 only: an offset of the axis and a velocity of the frame across it are the same
-thing, and the velocity along the axis goes together with a linear tilt of Phi. So x0 and v0 are never free together; the default holds
-both fixed.
+thing, up to a linear tilt of Phi (w contains Omega x v0). So x0 and v0 are never free together. A shift of x0 along the axis changes
+nothing, whatever the direction of the axis; a velocity along it is determined. The default holds both fixed.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..units import ANGULAR_SPEED, LENGTH, VELOCITY, to_internal
 Array = NDArray[np.float64]
 
 COMPONENTS = tuple(f"{group}_{axis}" for group in ("omega", "x0", "v0") for axis in "xyz")
+_ALONG = 1e-3  # sine of the angle to the axis below which a direction is along it
 _UNITS = {"omega": ANGULAR_SPEED, "x0": LENGTH, "v0": VELOCITY}
 
 
@@ -39,7 +40,8 @@ class RotatingFrame:
     v0 : Quantity, shape (3,), optional
         Velocity of the frame; zero by default.
     free : tuple of str
-        Components fitted to the data: any of omega_x, omega_y, omega_z, and either x0_x, x0_y or v0_x, v0_y.
+        Components fitted to the data: any of omega_x, omega_y, omega_z, and some of either x0_x, x0_y, x0_z or v0_x, v0_y, v0_z. Those of
+        x0 must not hold the direction of the axis: about z x0_x and x0_y may be free, x0_z may not.
     prior : mapping, optional
         Component -> (mean, sigma) as Quantities: a Gaussian prior on a free component.
 
@@ -100,11 +102,21 @@ class RotatingFrame:
                 f"{', '.join(x0_free)} and {', '.join(v0_free)} cannot both be free: "
                 "stationarity determines only v0 - Omega x x0; hold one of them fixed"
             )
-        for name, why in (("x0_z", "a shift of x0 along the axis changes nothing"), ("v0_z", "it is degenerate with a tilt of Phi")):
-            if name in self.free:
-                raise FrameError(f"{name} cannot be free: {why}")
-        if x0_free and not self.omega_vector.any() and "omega_z" not in self.free:
+        if x0_free and self.is_lab:
             raise FrameError("x0 cannot be free in a frame that does not rotate: it has no effect there")
+        if x0_free and self._holds_axis([n[-1] for n in x0_free]):
+            raise FrameError(
+                f"{' and '.join(x0_free)} cannot be free: they hold the axis of rotation, and a shift of x0 along it changes nothing; "
+                "hold one of them fixed"
+            )
+
+    def _holds_axis(self, free: list[str]) -> bool:
+        """Whether the axis lies in the space spanned by these coordinates; where Omega starts from zero, any axis that it may take."""
+        speed = float(np.linalg.norm(self.omega_vector))
+        outside = [k for k, axis in enumerate("xyz") if axis not in free]
+        if speed > 0.0:
+            return float(np.linalg.norm(self.omega_vector[outside])) < _ALONG * speed
+        return not any(f"omega_{'xyz'[k]}" in self.free for k in outside)
 
     @property
     def omega(self) -> u.Quantity:
