@@ -165,6 +165,21 @@ class RotatingFrame:
         out.free, out.prior = self.free, self.prior
         return out
 
+    def component(self, name: str) -> float:
+        """The value of one component, such as "x0_y", in km/s/kpc, kpc or km/s."""
+        group, axis = name.split("_")
+        return float(getattr(self, f"{group}_vector")["xyz".index(axis)])
+
+    def holding(self, values: Mapping[str, float]) -> RotatingFrame:
+        """The frame with some components held at these values, in km/s/kpc, kpc and km/s."""
+        vectors = {group: getattr(self, f"{group}_vector").copy() for group in _UNITS}
+        for name, value in values.items():
+            vectors[name.split("_")[0]]["xyz".index(name[-1])] = value
+        out = self.with_vectors(vectors["omega"], vectors["x0"], vectors["v0"])
+        out.free = tuple(name for name in self.free if name not in values)
+        out.prior = {name: prior for name, prior in self.prior.items() if name not in values}
+        return out
+
     def starting_from(self, omega_z: float, sigma: float) -> RotatingFrame:
         """The same frame with Omega_z from an independent measurement, which is also its Gaussian prior.
 
@@ -250,11 +265,14 @@ def stationarity_rate(points: Array, score: Array, gradient: Array, frame: Rotat
     return np.sum(drift * score[:, :3] + kick * score[:, 3:], axis=1)
 
 
-def omega_errors(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
-    """Standard errors of the free components of Omega when Phi is held, (3,) in km/s/kpc; NaN for components that are fixed.
+def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
+    """Covariance (K, K) of the K free components, in the order of ``frame.free``, when Phi is held; km/s/kpc, kpc, km/s.
 
-    The rate is linear in Omega with rows a_k = (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v; the covariance is the sandwich
-    H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
+    The rate is linear in each of them, with the rows
+
+        Omega_k : (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v,   x0_k : -(Omega x e_k) . s_x,   v0_k : s_x,k - (Omega x e_k) . s_v;
+
+    the covariance is the sandwich H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
 
     Parameters
     ----------
@@ -263,16 +281,22 @@ def omega_errors(points: Array, score: Array, rate: Array, frame: RotatingFrame)
         From `stationarity_rate`.
     frame : RotatingFrame
     """
-    out = np.full(3, np.nan)
-    free = [k for k, axis in enumerate("xyz") if f"omega_{axis}" in frame.free]
-    if not free:
-        return out
     x, v = points[:, :3] - frame.x0_vector, points[:, 3:] - frame.v0_vector
-    axes = np.eye(3)[free]
-    rows = np.stack([np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1) for e in axes], axis=1)
+    columns = []
+    for name in frame.free:
+        group, e = name.split("_")[0], np.eye(3)["xyz".index(name[-1])]
+        turned = np.cross(frame.omega_vector, e)
+        if group == "omega":
+            columns.append(np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1))
+        elif group == "x0":
+            columns.append(-score[:, :3] @ turned)
+        else:
+            columns.append(score[:, :3] @ e - score[:, 3:] @ turned)
+    if not columns:
+        return np.zeros((0, 0))
+    rows = np.stack(columns, axis=1)
     scale = max(1.5 * float(np.median(np.abs(rate))), 1e-3)
     weight = 1.0 / np.sqrt(1.0 + (rate / scale) ** 2)
     inverse = np.linalg.pinv((rows * weight[:, None]).T @ rows)
     pull = rows * (weight * rate)[:, None]
-    out[free] = np.sqrt(np.diag(inverse @ (pull.T @ pull) @ inverse))
-    return out
+    return inverse @ (pull.T @ pull) @ inverse

@@ -96,7 +96,8 @@ def fit_pointwise(
     *,
     weights: Array | None = None,
     basis: Basis | None = None,
-    omega_prior: tuple[float, float] | None = None,
+    prior: DensityPrior | None = None,
+    held: float | None = None,
     n_max: int = 65_536,
     seed: int = 0,
 ) -> tuple[LinearPotential, LinearSolution]:
@@ -110,8 +111,10 @@ def fit_pointwise(
     base : AnalyticPotential
     weights : (n,) array, optional
     basis : Basis, optional
-    omega_prior : (mean, sigma), optional
-        km/s/kpc; sigma = 0 holds Omega fixed.
+    prior : DensityPrior, optional
+        Of the same basis, base and volume, where it has been made already.
+    held : float, optional
+        Omega in km/s/kpc, where it is not to be fitted.
     n_max, seed : int
 
     Returns
@@ -123,14 +126,14 @@ def fit_pointwise(
         points, score, weights = points[keep], score[keep], None if weights is None else weights[keep]
     basis = basis_for(volume) if basis is None else basis
     system = PointwiseSystem(points, score, volume, base, basis, weights=weights)
-    prior = DensityPrior(basis, base, volume, seed=seed)
+    prior = DensityPrior(basis, base, volume, seed=seed) if prior is None else prior
     theta: Array | None = None
     solution: LinearSolution | None = None
     for k in range(_ITERATIONS):
         quadratic, meat, _ = system.quadratic(theta)
         scales = None if solution is None or k < 3 else solution.scales
         last = k == _ITERATIONS - 1
-        solution = solve(quadratic, prior, omega_prior=omega_prior, scales=scales, nonnegative=last)
+        solution = solve(quadratic, prior, held=held, scales=scales, nonnegative=last)
         theta = np.concatenate([[solution.omega], solution.coefficients])
         if last:
             inverse = solution.covariance
