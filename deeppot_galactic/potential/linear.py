@@ -310,10 +310,7 @@ def given_omega(solution: LinearSolution, error: float, omega_prior: tuple[float
     if (prior.relative @ coefficients < -1.0 - _SLACK).any():
         inner = covariance[1:, 1:]
         inner = inner + 1e-9 * np.trace(inner) / len(inner) * np.eye(len(inner))
-        held = np.zeros_like(covariance)
-        held[0, 0], held[1:, 1:] = 1.0, np.linalg.inv(inner)  # without correlation, so that Omega stays
-        theta, n_active = _nonnegative(np.concatenate([[omega], coefficients]), cho_factor(held, lower=True), prior)
-        coefficients = theta[1:]
+        coefficients, n_active = feasible(coefficients, cho_factor(np.linalg.inv(inner), lower=True), prior)
     return replace(solution, omega=omega, coefficients=coefficients, covariance=covariance, n_active=n_active)
 
 
@@ -338,6 +335,15 @@ def _optimum(
     shift = theta - target
     evidence = quadratic.log_norm - 0.5 * (quadratic.chi2(theta) + shift @ precision @ shift + log_posterior - log_prior)
     return scales, float(evidence), theta, factor
+
+
+def feasible(coefficients: Array, factor: tuple, prior: DensityPrior) -> tuple[Array, int]:
+    """The nearest coefficients with density >= 0 in the metric whose Cholesky factor is given, and the number of active constraints."""
+    inner = np.tril(factor[0])
+    lower = np.eye(len(inner) + 1)
+    lower[1:, 1:] = inner  # without correlation, so that Omega stays
+    theta, n_active = _nonnegative(np.concatenate([[0.0], coefficients]), (lower, True), prior)
+    return theta[1:], n_active
 
 
 def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: int = 30) -> tuple[Array, int]:

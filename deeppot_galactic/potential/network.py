@@ -115,18 +115,7 @@ class PotentialNetwork(nn.Module):
         gradient = (gradient.reshape(k, -1, 3) * signs[:, None]).mean(0)
         return phi.reshape(k, -1).mean(0), gradient, laplacian.reshape(k, -1).mean(0)
 
-    def gradient_features(self, x: Tensor) -> Tensor:
-        """d grad Phi / d output (n, 3, width) at x (n, 3), in units of ``output_scale``: the network is linear in its last layer."""
-        signs = x.new_tensor(self.images)
-        return torch.stack([self._last_layer(x * sign)[1] * sign[:, None] for sign in signs]).mean(0)
-
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        a, jac, lap = self._last_layer(x)
-        s = self.output_scale
-        return (a @ self.output) * s, (jac @ self.output) * s, (lap @ self.output) * s
-
-    def _last_layer(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """a_L (n, width), its Jacobian (n, 3, width) and Laplacian (n, width)."""
         a, jac, lap = self.coordinates(x)
         for weight, bias in zip(self.weights, self.biases, strict=True):
             z_jac = jac @ weight.T
@@ -135,7 +124,8 @@ class PotentialNetwork(nn.Module):
             slope = 1.0 - a * a
             lap = slope * (z_lap - 2.0 * a * (z_jac * z_jac).sum(dim=1))
             jac = slope[:, None] * z_jac
-        return a, jac, lap
+        s = self.output_scale
+        return (a @ self.output) * s, (jac @ self.output) * s, (lap @ self.output) * s
 
     def weight_norm(self) -> Tensor:
         """Mean square of the weights, for the l2 penalty."""

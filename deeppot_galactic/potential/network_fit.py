@@ -3,8 +3,8 @@ r"""The network fit: where it starts, what holds it, its training and its errors
 Tensors, scales and batches for `stationarity` are made here; `deeppot_galactic.training` runs the training.
 
 With an anchor, Omega starts from the weak form, times the user's prior, and is held there by its error; Phi starts from the base. Without
-one they start from the frame and random weights, or from the linear solution (``start="linear"``: last layer by least squares on its
-forces, and Omega where the stars determine it).
+one Omega starts from the frame, or from the linear solution where the stars determine it (``start="linear"``), and Phi from random weights:
+a last layer fitted to the forces of the linear solution was tried, and trained worse (docs/method.md).
 
 Other Gaussian priors on the frame would be out of scale beside a mean loss, which is no likelihood. So the network is trained without them;
 the values q of the components and their covariance C are joined with the priors (m, S) to the product of Gaussians,
@@ -42,7 +42,6 @@ from .weak_fit import WeakFit
 
 if TYPE_CHECKING:
     from ..distribution.gradients import GradientSample
-    from .basis import LinearPotential
 
 Array = NDArray[np.float64]
 _VALIDATION = 0.1
@@ -50,7 +49,6 @@ _FORCE_FLOOR = 0.005  # the anchor's force errors are at least this fraction of 
 _PAPER_VELOCITY = 100.0  # km/s: with kpc, the units in which alpha = 1e5 acts
 _MATTERS = 0.1  # move of a component by a prior, in its errors, for which the network is trained again
 _UNKNOWN = 1e6  # km/s/kpc: the error of an Omega that the stars do not determine, beside a prior
-_START_POINTS, _START_RIDGE = 4096, 1e-6  # of the least squares for the last layer
 SOME_POINTS = 16_384
 """Points that are enough for the scores' own Omega beside the network's."""
 
@@ -96,15 +94,12 @@ def fit_network(
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
         training = training.starting_from(weak.solution.omega, weak.omega_error)
-    first = None
-    if settings.start == "linear" and not anchored:
-        determined = "omega_z" in frame.free and weak.solution.identified
-        first, solution = _linear_solution(points, weak, None if determined else frame.component("omega_z"), seed)
-        training = training.with_vectors(np.array([*frame.omega_vector[:2], solution.omega]))
+    if settings.start == "linear" and not anchored and "omega_z" in frame.free and weak.solution.identified:
+        training = training.with_vectors(np.array([*frame.omega_vector[:2], _linear_solution(points, weak, seed).omega]))
 
     def trained(start: RotatingFrame, file: Path | None) -> tuple[NetworkPotential, RotatingFrame, History, float, Array]:
         inner, found, history, scale = train_network(
-            points, start, weak, settings, first=first, seed=seed, device=device, progress=progress, checkpoint=file
+            points, start, weak, settings, seed=seed, device=device, progress=progress, checkpoint=file
         )
         rate = stationarity_rate(points.points, points.score, inner.evaluate(points.points[:, :3], 1)[1], found)
         return inner, found, history, scale, rate
@@ -156,16 +151,16 @@ def _holds_the_axis(volume: Volume) -> bool:
     return volume.mask is None and (isinstance(volume, Cylinder) or bool(volume.contains(np.array([[0.0, 0.0, volume.center[2]]]))[0]))
 
 
-def _linear_solution(points: GradientSample, weak: WeakFit, held: float | None, seed: int) -> tuple[LinearPotential, LinearSolution]:
+def _linear_solution(points: GradientSample, weak: WeakFit, seed: int) -> LinearSolution:
     """Phi and Omega of some of the scores on the linear basis."""
     x, s, prior = points.points, points.score, weak.density_prior
-    return fit_pointwise(x, s, points.volume, weak.base, weights=points.weights, prior=prior, held=held, n_max=SOME_POINTS, seed=seed)
+    return fit_pointwise(x, s, points.volume, weak.base, weights=points.weights, prior=prior, n_max=SOME_POINTS, seed=seed)[1]
 
 
 def _disagreement_of_scores(points: GradientSample, weak: WeakFit, seed: int) -> float:
     """How much more than by its own noise the scores' Omega differs from the weak form's; 0 where it is not known."""
     try:
-        alone = _linear_solution(points, weak, None, seed)[1]
+        alone = _linear_solution(points, weak, seed)
     except FitError:
         return 0.0
     return float(np.sqrt(max((alone.omega - weak.solution.omega) ** 2 - alone.omega_error**2, 0.0)))
@@ -177,13 +172,12 @@ def train_network(
     weak: WeakFit,
     settings: PotentialSettings,
     *,
-    first: LinearPotential | None,
     seed: int,
     device: str,
     progress: Progress | None,
     checkpoint: Path | None,
 ) -> tuple[NetworkPotential, RotatingFrame, History, float]:
-    """Train Phi and the free components of the frame; ``first`` is the potential to start from, if any.
+    """Train Phi and the free components of the frame.
 
     Returns
     -------
@@ -227,9 +221,6 @@ def train_network(
         # "disc" inputs are even in z already
         images=[image[:3] for image in symmetry_images(reflect=settings.reflect and not disc, turn=settings.turn)],
     )
-    if first is not None:
-        x = rows[:_START_POINTS, :3]
-        _start_from(network, x, first.evaluate(x, 1)[1] - stars[3][:_START_POINTS])
     trainable = TrainableBase(base) if settings.train_base and base is not None else None
     model = StationaryModel(network, frame, trainable).to(device)
     tensors = [torch.as_tensor(np.asarray(a, dtype=np.float32), device=device) for a in stars]
@@ -279,16 +270,6 @@ def _of_mean_one(stars: tuple[torch.Tensor, ...], settings: PotentialSettings) -
     if settings.residual == "f":
         return stars
     return (*stars[:4], stars[4] / stars[4].mean(), *stars[5:])
-
-
-def _start_from(network: PotentialNetwork, x: Array, gradient: Array) -> None:
-    """Set the last layer, in place, so that the network has this gradient (n, 3) at points (n, 3) as nearly as it can."""
-    with torch.no_grad():
-        rows = network.gradient_features(torch.as_tensor(x, dtype=torch.float32)).double().numpy().reshape(-1, network.width)
-        target = gradient.ravel() / network.output_scale
-        normal = rows.T @ rows
-        normal[np.diag_indices_from(normal)] += _START_RIDGE * np.trace(normal) / len(normal)
-        network.output.copy_(torch.as_tensor(np.linalg.solve(normal, rows.T @ target), dtype=torch.float32))
 
 
 def _base_gradient(base: Any, x: Array) -> Array:

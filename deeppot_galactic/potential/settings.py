@@ -28,8 +28,8 @@ class PotentialSettings:
     anchor : float
         Weight of the weak form's posterior; 0 trains on scores alone.
     start : {"frame", "linear"}
-        Where a network without anchor starts: from the frame that is given and random weights, or from Omega and Phi of the linear
-        solution. With an anchor it starts from Omega of the weak form and Phi of its base.
+        Where Omega of a network without anchor starts: from the frame that is given, or from the linear solution. With an anchor it starts
+        from the weak form.
     residual : {"ln f", "f"}
     alpha, beta, density_weight, l2 : float
         Constants of the paper's loss; ``alpha`` is used with residual "f" only.

@@ -19,7 +19,7 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.report import diagnostics as dx
 from deeppot_galactic.report.inputs import RunFolder, Sample, catalogue_stars, stars_and_sample
 from deeppot_galactic.report.panels import Context
-from deeppot_galactic.report.panels.checks import omega_loss, scores
+from deeppot_galactic.report.panels.checks import loss_profile, omega_loss, scores
 from deeppot_galactic.report.panels.stars import stars
 from deeppot_galactic.report.panels.training import significance
 
@@ -41,7 +41,7 @@ def few(bar: SimpleNamespace) -> Any:
 
 def context(bar: SimpleNamespace, few: Any, **values: Any) -> Context:
     diagnosis = dx.diagnose(few, bar.make_model(bar.volume, 0.05))
-    return Context(diagnosis, {}, None, values.get("sample"), False, score=few.score)
+    return Context(diagnosis, {}, None, values.get("sample"), False, score=few.score, points=few)
 
 
 def drawn(figure: Any) -> np.ndarray:
@@ -96,9 +96,12 @@ def test_gradients_are_calibrated_and_omega_is_profiled_with_weights(bar: Simple
     found = figures(scores(c))["score_calibration"].axes[0]
     shown = next(container for container in found.containers if container.get_label() == "bar (φ)")[0].get_ydata()
     assert set(shown) <= set(with_weights.ratio["bar"])
-    profile = dx.omega_profile(few.points, few.score, -c.d.field.acceleration(few.points[:, :3]), bar.omega, weights=few.weights)
-    curve = figures(omega_loss(c))["omega_loss"].axes[0].get_lines()[0].get_ydata()
-    np.testing.assert_array_equal(curve, profile.held)
+    profile = loss_profile(c)
+    assert profile is not None and profile.best.value == pytest.approx(bar.omega, rel=0.02)
+    curve = figures(omega_loss(c))["omega_loss"].axes[0].get_lines()[1].get_ydata()
+    np.testing.assert_array_equal(curve, profile.loss.value)
+    few_without = SimpleNamespace(**vars(few) | {"weights": None})
+    assert (loss_profile(dataclasses.replace(c, points=few_without)).loss != profile.loss).all()
 
 
 def test_means_in_the_plane_undo_a_selection_by_what_is_averaged() -> None:
