@@ -110,8 +110,7 @@ def fit_potential(
         raise FitError(f"method {method!r} needs scores, and these points have none; draw_gradients makes them, or use method='weak'")
     if frame is None:
         frame, settings = RotatingFrame(), replace(settings, start="linear")
-    if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
-        raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")
+    check_method(method, frame)
     about, relative = about_axis(points, frame)
     held = None if "omega_z" in frame.free else float(frame.omega_vector[2])
     weak = _weak_fit(points, about, held=held, seed=seed, progress=progress)
@@ -142,6 +141,13 @@ def fit_potential(
         meta=meta,
         posterior=posterior,
     )
+
+
+def check_method(method: str, frame: RotatingFrame) -> None:
+    """Refuse freedoms that a method does not have (`FrameError`)."""
+    if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
+        found = f"free: {', '.join(frame.free) or 'nothing'}; Omega = {frame.omega_vector.tolist()} km/s/kpc"
+        raise FrameError(f"method {method!r} fits omega_z alone, about the z axis, found {found}; use method='network'")
 
 
 def _weak_fit(points: GradientSample, about: GradientSample, *, held: float | None, seed: int, progress: Progress | None) -> WeakFit:

@@ -29,7 +29,7 @@ def about_axis(points: GradientSample, frame: RotatingFrame) -> tuple[GradientSa
     relative = frame.with_vectors(frame.omega_vector, np.zeros(3), np.zeros(3))
     starts = {f"{group}_{axis}": float(v[k]) for group, v in (("x0", x0), ("v0", v0)) for k, axis in enumerate("xyz")}
     relative.prior = {name: (mean - starts.get(name, 0.0), sigma) for name, (mean, sigma) in frame.prior.items()}
-    volume = _shifted(points.volume, x0) if x0.any() else points.volume
+    volume = recentred(points.volume, x0) if x0.any() else points.volume
     offset = np.concatenate([x0, v0])
     copies = None if points.copies is None else replace(points.copies, rows=points.copies.rows - offset)
     moved = Sample(
@@ -45,7 +45,14 @@ def about_axis(points: GradientSample, frame: RotatingFrame) -> tuple[GradientSa
     return moved, relative
 
 
-def _shifted(volume: Any, x0: Array) -> Any:
+def recentred(volume: Any, x0: Array) -> Any:
+    """The volume in coordinates whose origin is at ``x0`` [kpc].
+
+    Raises
+    ------
+    FrameError
+        For a volume about the origin, or with a mask.
+    """
     if volume.mask is not None:
         raise FrameError("x0 does not fit a volume with a mask: shift the catalogue by x0 and make the mask in the shifted frame")
     if isinstance(volume, Ball):

@@ -19,7 +19,7 @@ def sample(volume, n=6_000) -> GradientSample:
     w = bar.sample(n, np.random.default_rng(0))
     w = w[volume.contains(w[:, :3])]
     w = w[np.isfinite(bar.score(w)).all(axis=1)]
-    noise = np.random.default_rng(1).normal(size=w.shape) * 0.1 * bar.score(w).std(axis=0)
+    noise = np.random.default_rng(1).normal(size=w.shape) * 0.03 * bar.score(w).std(axis=0)
     return GradientSample(w, bar.log_density(w), bar.score(w) + noise, volume=volume, meta={"n_stars": float(n)})
 
 
