@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalogue.sanity import repeated
+from ..catalogue.sanity import check_extent, repeated
 from ..catalogue.volumes import Ball, Cylinder
 from ..errors import ConfigError, FitError
 from .base import Distribution
@@ -27,7 +27,7 @@ from .sphere_whitening import SphereWhitening
 from .stitching import fit_stitched
 from .thinning import CHUNK, most_stars, thinned
 from .training_volume import training_volume
-from .whitening import AffineWhitening, Whitening, check_scale
+from .whitening import AffineWhitening, Whitening
 
 if TYPE_CHECKING:
     from ..catalogue.tracers import Tracers
@@ -38,10 +38,6 @@ LEAST_STARS = 500
 """Fewer stars than this say nothing about a density in six dimensions."""
 MOST_DUPLICATES = 0.01
 """Share of stars that may coincide exactly with another one."""
-LEAST_EIGENVALUE = 1e-10
-"""Of the correlation matrix of the six coordinates."""
-SOME_STARS = 100_000
-"""Stars that are enough to find a linear dependence."""
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
@@ -121,15 +117,7 @@ def check_symmetries(settings: Any, volume: Volume) -> None:
 def _check(x: NDArray[np.float64], volume: Volume) -> None:
     if len(x) < LEAST_STARS:
         raise FitError(f"only {len(x)} stars in the {volume.describe()}; at least {LEAST_STARS} are needed for a density in six dimensions")
-    bad = int((~np.isfinite(x).all(axis=1)).sum())
-    if bad:
-        raise FitError(f"{bad} of {len(x)} stars have a coordinate that is not finite; remove them first")
-    check_scale(x.std(axis=0))
-    some = x[:: max(1, len(x) // SOME_STARS)]
-    if np.linalg.eigvalsh(np.corrcoef(some.T))[0] < LEAST_EIGENVALUE:
-        raise FitError(
-            "the six coordinates depend on each other linearly: the stars fill no volume in phase space, so they have no density"
-        )
+    check_extent(x)
     copies = repeated(x)
     if copies > MOST_DUPLICATES * len(x):
         raise FitError(f"{copies} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
+from .checks import check_density, check_points, check_scores
 from .frame import RotatingFrame, omega_errors, stationarity_rate
 from .model import PotentialModel
 from .moments import Progress
@@ -176,7 +177,10 @@ def fit_potential(
     Raises
     ------
     FitError
-        With too few points, or a training that diverges.
+        With too few points, points that fill no volume in phase space or are copies of a few, gradients that no density has, or a
+        training that diverges.
+    CatalogueError
+        For stars faster than light.
     FrameError
         For freedoms that a method does not have.
     ConfigError
@@ -190,9 +194,12 @@ def fit_potential(
         raise ConfigError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     settings = resolve_settings(preset, overrides)
     if len(points) < MIN_STARS:
-        raise FitError(f"{len(points)} points with scores; a potential needs at least {MIN_STARS}")
-    if method != "weak" and not np.isfinite(points.score).all():
-        raise FitError(f"method {method!r} needs scores, and these points have none; draw_gradients makes them, or use method='weak'")
+        raise FitError(f"{len(points)} points; a potential needs at least {MIN_STARS}")
+    check_points(points)
+    if method != "weak":
+        check_scores(points)
+    if method == "network" and settings.residual == "f":
+        check_density(points)
     frame = RotatingFrame() if frame is None else frame
     if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")

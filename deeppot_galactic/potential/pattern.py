@@ -337,6 +337,8 @@ def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[
         r = d - omega * e
         return float(r @ solve(omega, r))
 
+    if not (np.trace(dd) > 0.0 and np.trace(ee) > 0.0):
+        return 0.0, np.inf, False  # stars at rest, or all on the axis: nothing turns
     start = float(e @ solve(0.0, d) / (e @ solve(0.0, e)))
     reach = 3.0 * abs(start) + 60.0
     grid = np.linspace(start - reach, start + reach, 241)
