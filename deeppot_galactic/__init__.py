@@ -96,8 +96,7 @@ def load(path: str | Path) -> PotentialModel:
     """
     from .potential.model import PotentialModel
 
-    path = Path(path)
-    return PotentialModel.load(path / "model.safetensors" if path.is_dir() else path)
+    return PotentialModel.load(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array, fraction, rebuilding
 from ..errors import CatalogueError
 from ..units import LENGTH, to_internal
 from .frames import affine, frame_to_dict, resolve_frame, rotate, sky_basis
@@ -74,7 +75,7 @@ class SelectionFunction(ABC):
             If they are no lengths.
         """
         points = positions(x)
-        values = np.asarray(self._evaluate(points), dtype=np.float64)
+        values = array(self._evaluate(points), "what the selection function returned", CatalogueError)
         if values.shape != (len(points),):
             raise CatalogueError(f"the selection function returned shape {values.shape}, expected ({len(points)},)")
         wrong = ~((values >= 0.0) & (values <= 1.0 + 1e-9))
@@ -170,7 +171,7 @@ class SelectionFunction(ABC):
         Raises
         ------
         CatalogueError
-            If ``function`` is not callable.
+            If ``function`` is not callable, or ``step`` not positive.
         UnitsError
             For a step without a unit.
         """
@@ -354,15 +355,16 @@ class StoredSelection(SelectionFunction):
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            If it is damaged.
+        CatalogueError
+            If it lacks a key, is of an unknown kind or damaged.
         """
-        frame, sky = values["frame"], values["sky"]
-        if values["kind"] == "TableSelection":
-            return TableSelection(unpacked(values["selection"]), unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
-        if values["kind"] == "DistanceLimit":
-            return DistanceLimit(unpacked(values["limit"]) * LENGTH, frame, sky, "ring", values["taper"])
-        raise ValueError(f"unknown kind {values['kind']!r}")
+        with rebuilding("a selection function", values, CatalogueError):
+            frame, sky = values["frame"], values["sky"]
+            if values["kind"] == "TableSelection":
+                return TableSelection(unpacked(values["selection"]), unpacked(values["distances"]) * LENGTH, frame, sky, "ring")
+            if values["kind"] == "DistanceLimit":
+                return DistanceLimit(unpacked(values["limit"]) * LENGTH, frame, sky, "ring", values["taper"])
+            raise CatalogueError(f"unknown kind of selection function {values['kind']!r}: expected 'TableSelection' or 'DistanceLimit'")
 
     def write(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write a table with one row for every pixel and distance; `read_selection` reads it, and TOPCAT.
@@ -404,22 +406,24 @@ class CallableSelection(SelectionFunction):
     Raises
     ------
     CatalogueError
-        If ``function`` is not callable.
+        If ``function`` is not callable, or ``step`` not positive.
     """
 
     def __init__(self, function: Callable[[Array], ArrayLike], gradient: Callable[[Array], ArrayLike] | None, step: float) -> None:
         if not callable(function):
             raise CatalogueError(f"a selection function must be callable, found {type(function).__name__}")
+        if not (step > 0.0 and np.isfinite(step)):
+            raise CatalogueError(f"the step of the differences must be a positive length, found {step} kpc")
         self._function, self._gradient, self.step = function, gradient, step
 
     def _evaluate(self, x: Array) -> Array:
-        return np.asarray(self._function(x), dtype=np.float64)
+        return self._function(x)  # type: ignore[return-value]  # checked by the caller
 
     def log_gradient(self, x: ArrayLike | u.Quantity) -> Array:
         if self._gradient is None:
             return super().log_gradient(x)
         points = positions(x)
-        gradient = np.asarray(self._gradient(points), dtype=np.float64)
+        gradient = array(self._gradient(points), "log_gradient", CatalogueError)
         if gradient.shape != points.shape:
             raise CatalogueError(f"log_gradient returned shape {gradient.shape}, expected {points.shape}")
         return gradient
@@ -443,7 +447,9 @@ class TableSelection(StoredSelection):
     """
 
     def __init__(self, table: ArrayLike, distances: u.Quantity, frame: Any, sky: str, order: str) -> None:
-        values = np.asarray(table, dtype=np.float32).astype(np.float64)  # so that a stored table is the same to the last bit
+        values = (
+            array(table, "table", CatalogueError).astype(np.float32).astype(np.float64)
+        )  # so that a stored table is the same to the last bit
         self._distances = _increasing(distances, "distances", 2)
         if values.ndim != 2 or values.shape[1] != len(self._distances):
             raise CatalogueError(f"the table must have shape (12 nside^2, {len(self._distances)}), found {values.shape}")
@@ -495,8 +501,7 @@ class DistanceLimit(StoredSelection):
         values = to_internal(limits, LENGTH, "limits")
         if values.ndim != 1 or not np.all(np.isfinite(values) & (values >= 0.0)):
             raise CatalogueError("the limits must be one finite distance >= 0 for every pixel")
-        if not 0.0 < taper < 1.0:
-            raise CatalogueError(f"taper must lie between 0 and 1, found {taper}")
+        taper = fraction(taper, "taper", CatalogueError)
         self._nside = nside_of(len(values))
         self._limits = _ring_order(values, self._nside, order)
         self._frame, self._sky, self._taper = resolve_frame(frame), _sky_name(sky), taper

@@ -24,6 +24,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array, fraction, instance, rebuilding, whole
 from ..errors import VolumeError
 from ..units import LENGTH, to_internal
 
@@ -44,7 +45,7 @@ def smoother_step(t: Array) -> tuple[Array, Array]:
 
 def positions(x: ArrayLike | u.Quantity) -> Array:
     """Positions (N, 3) in kpc from a Quantity or a bare array already in kpc; a single point (3,) becomes (1, 3)."""
-    values = to_internal(x, LENGTH, "positions") if isinstance(x, u.Quantity) else np.asarray(x, dtype=np.float64)
+    values = to_internal(x, LENGTH, "positions") if isinstance(x, u.Quantity) else array(x, "positions", VolumeError)
     values = np.atleast_2d(values)
     if values.ndim != 2 or values.shape[1] != 3:
         raise VolumeError(f"positions must have shape (N, 3), found {values.shape}")
@@ -117,8 +118,16 @@ class Volume(ABC):
         -------
         Volume
             A copy; the volume itself is not changed.
+
+        Raises
+        ------
+        VolumeError
+            If ``mask`` is no `Mask`.
         """
+        from .masks import Mask
+
         other = copy.copy(self)
+        instance(mask, Mask, "mask", VolumeError)
         other.mask = mask
         return other
 
@@ -146,9 +155,7 @@ class Volume(ABC):
         UnitsError
             If the positions are no lengths.
         """
-        if not 0.0 < taper < 1.0:
-            raise VolumeError(f"taper must lie between 0 and 1, found {taper}")
-        points = positions(x)
+        taper, points = fraction(taper, "taper", VolumeError), positions(x)
         weight, gradient = self._edge_weight(points, taper)
         if self.mask is not None:
             inside = np.flatnonzero(weight > 0.0)
@@ -158,6 +165,9 @@ class Volume(ABC):
         return weight, gradient
 
     @abstractmethod
+    def _draw(self, n: int, rng: np.random.Generator) -> Array:
+        """`sample` of checked arguments."""
+
     def sample(self, n: int, rng: np.random.Generator) -> Array:
         """Draw points uniformly in the volume, whatever its mask.
 
@@ -172,7 +182,13 @@ class Volume(ABC):
         -------
         array, shape (n, 3)
             In kpc.
+
+        Raises
+        ------
+        VolumeError
+            If ``n`` is no whole number of at least 0, or ``rng`` no Generator.
         """
+        return self._draw(whole(n, "n", error=VolumeError), instance(rng, np.random.Generator, "rng", VolumeError))
 
     @abstractmethod
     def _numbers(self) -> dict[str, Any]:
@@ -222,23 +238,27 @@ class Volume(ABC):
         CatalogueError
             If the mask is damaged.
         """
-        data = dict(values)
-        if "mask" in data:
-            from .masks import Mask
-
-            return Volume.from_dict({k: v for k, v in data.items() if k != "mask"}).masked(Mask.from_dict(data["mask"]))
-        kind = data.pop("kind", None)
-        if data.pop("unit", "kpc") != "kpc":
-            raise VolumeError(f"a stored volume must be in kpc, found {values['unit']!r}")
-        try:
-            if kind == "cylinder":
-                shells = data.pop("shells", None)
-                return Cylinder(**{k: _stored(v) for k, v in data.items()}, shells=None if shells is None else np.asarray(shells) * LENGTH)
+        with rebuilding("a volume", values, VolumeError):
+            data = dict(values)
+            kind, unit, mask = data.pop("kind"), data.pop("unit", "kpc"), data.pop("mask", None)
+            if unit != "kpc":
+                raise VolumeError(f"a stored volume must be in kpc, found {unit!r}")
+            known = {"cylinder": ("r_in", "r_out", "half_height", "shells"), "ball": ("center", "radius")}.get(str(kind))
+            if known is None:
+                raise VolumeError(f"unknown kind of volume {kind!r}: expected 'cylinder' or 'ball'")
+            unknown = [key for key in data if key not in known]
+            if unknown:
+                raise VolumeError(f"the description of a {kind} has an unknown {unknown[0]!r}; known are {', '.join(known)}")
+            lengths = {key: array(value, key, VolumeError) * LENGTH for key, value in data.items()}
             if kind == "ball":
-                return Ball(np.asarray(data.pop("center")) * LENGTH, _stored(data.pop("radius")))
-        except (KeyError, TypeError) as error:
-            raise VolumeError(f"the stored {kind} is incomplete or has unknown numbers: {error}") from None
-        raise VolumeError(f"unknown kind of volume {kind!r}: expected 'cylinder' or 'ball'")
+                volume: Volume = Ball(lengths["center"], lengths["radius"])
+            else:
+                volume = Cylinder(half_height=lengths.pop("half_height"), **lengths)
+        if mask is None:
+            return volume
+        from .masks import Mask
+
+        return volume.masked(Mask.from_dict(mask))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Volume) and self.to_dict() == other.to_dict()
@@ -248,12 +268,6 @@ class Volume(ABC):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
-
-
-def _stored(value: Any) -> u.Quantity:
-    if isinstance(value, str | bytes):
-        raise TypeError(f"{value!r} is text")  # astropy would take it for a unit
-    return value * LENGTH
 
 
 def _length(value: Any, name: str) -> float:
@@ -356,7 +370,7 @@ class Cylinder(Volume):
         gradient[:, 2] = -outer * inner * d_vertical / height * np.sign(points[:, 2])
         return outer * vertical * inner, gradient
 
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
+    def _draw(self, n: int, rng: np.random.Generator) -> Array:
         radius = np.sqrt(rng.uniform(self.r_in**2, self.r_out**2, n))
         phi = rng.uniform(0.0, 2.0 * np.pi, n)
         return np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.uniform(-self.half_height, self.half_height, n)], axis=1)
@@ -424,7 +438,7 @@ class Ball(Volume):
         weight, slope = smoother_step((self.radius - radius) / width)
         return weight, offset * (-slope / width / np.where(radius > 0.0, radius, 1.0))[:, None]
 
-    def sample(self, n: int, rng: np.random.Generator) -> Array:
+    def _draw(self, n: int, rng: np.random.Generator) -> Array:
         direction = rng.standard_normal((n, 3))
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
         return self._center + direction * (self.radius * np.cbrt(rng.uniform(size=n)))[:, None]

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ..arguments import array, whole
+from ..arguments import device as valid_device
 from ..errors import FitError, StoreError
 from ..store import read_model, rebuilding, write_model
 from ..training import History
@@ -118,7 +120,10 @@ class Distribution(ABC):
         ------
         FitError
             For another precision.
+        ConfigError
+            For a device that is not there.
         """
+        device = None if device is None else valid_device(device)
         kinds = {None: None, "float32": torch.float32, "float64": torch.float64}
         if dtype not in kinds:
             raise FitError(f"precision {dtype!r} is unknown; choose float32 or float64")
@@ -142,8 +147,10 @@ class Distribution(ABC):
         Raises
         ------
         FitError
-            If the estimator has no scale of its own.
+            If the estimator has no scale of its own, or ``n_stars`` is not positive.
         """
+        if not (n_stars > 0.0 and np.isfinite(n_stars)):
+            raise FitError(f"f must integrate to a positive number of stars, found {n_stars}")
         if not hasattr(self, "log_scale"):
             raise FitError(f"a distribution made by {self.estimator} has no scale of its own")
         self.log_scale += float(np.log(n_stars / self.n_stars))  # type: ignore[has-type]
@@ -168,7 +175,7 @@ class Distribution(ABC):
         FitError
             If x has another shape.
         """
-        rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        rows = np.atleast_2d(array(x, "phase space", FitError))
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise FitError(f"phase space must have shape (N, 6), found {rows.shape}")
         log_density, score = np.empty(len(rows)), np.empty_like(rows)
@@ -243,9 +250,9 @@ class Distribution(ABC):
         Raises
         ------
         FitError
-            For an estimator without a sampler, or a flow of which too few draws fall inside the volume.
+            For an estimator without a sampler, a flow of which too few draws fall inside the volume, or numbers that are not whole.
         """
-        x = self._sample(n, seed)
+        x = self._sample(whole(n, "n", least=1, error=FitError), whole(seed, "seed", error=FitError))
         return x[:, :3] * LENGTH, x[:, 3:] * VELOCITY
 
     def save(self, path: str | Path) -> None:

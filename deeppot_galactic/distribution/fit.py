@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from concurrent.futures import Executor
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import device as valid_device
+from ..arguments import instance, replaced, whole
 from ..catalogue.sanity import repeated
-from ..catalogue.volumes import Ball, Cylinder
-from ..errors import ConfigError, FitError
+from ..catalogue.tracers import Tracers
+from ..catalogue.volumes import Ball, Cylinder, Volume
+from ..errors import CatalogueError, ConfigError, FitError, VolumeError
 from .base import Distribution
 from .disc_whitening import DiscWhitening
 from .flow_fit import fit_flow
@@ -30,8 +33,6 @@ from .training_volume import training_volume
 from .whitening import AffineWhitening, Whitening, check_scale
 
 if TYPE_CHECKING:
-    from ..catalogue.tracers import Tracers
-    from ..catalogue.volumes import Volume
     from ..training import Progress
 
 LEAST_STARS = 500
@@ -81,7 +82,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"setting {name!r} does not belong to the distribution preset {preset!r}{_nearest(name, known)}")
-    return replace(settings, **overrides)
+    return replaced(settings, overrides, ConfigError)
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -188,7 +189,9 @@ def fit_distribution(
     FitError
         For too few or duplicate stars, a constant dimension, or a training that diverged.
     ConfigError
-        For an unknown preset or setting.
+        For an unknown preset or setting, one of the wrong kind, or a device that is not there.
+    CatalogueError
+        If ``tracers`` are none.
 
     Examples
     --------
@@ -196,6 +199,12 @@ def fit_distribution(
     >>> score_x, score_v = df.score(tracers.pos, tracers.vel)  # doctest: +SKIP
     """
     settings = resolve_settings(preset, overrides)
+    instance(tracers, Tracers, "tracers", CatalogueError)
+    instance(volume, Volume, "volume", VolumeError)
+    seed, members = whole(seed, "seed", error=ConfigError), whole(members, "members", least=1, error=ConfigError)
+    device = valid_device(device)
+    if executor is not None and not callable(getattr(executor, "map", None)):
+        raise ConfigError(f"executor must be a concurrent.futures.Executor, found a {type(executor).__name__}")
     if members != 1:
         from .ensemble import fit_ensemble
 

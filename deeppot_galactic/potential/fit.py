@@ -21,7 +21,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import device as valid_device
+from ..arguments import instance, replaced, whole
 from ..catalogue.volumes import Cylinder, Volume
+from ..distribution.gradients import GradientSample
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
 from .frame import RotatingFrame, omega_errors, stationarity_rate
 from .model import PotentialModel
@@ -31,7 +34,6 @@ from .posterior import PotentialPosterior
 from .weak_fit import MIN_STARS, WeakFit, fit_weak
 
 if TYPE_CHECKING:
-    from ..distribution.gradients import GradientSample
     from .network_potential import NetworkPotential
 
 Array = NDArray[np.float64]
@@ -126,7 +128,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSetting
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise ConfigError(f"unknown potential option {name!r}; {hint}")
-    return replace(PRESETS[preset], **overrides)
+    return replaced(PRESETS[preset], overrides, ConfigError)
 
 
 def fit_potential(
@@ -189,11 +191,13 @@ def fit_potential(
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     settings = resolve_settings(preset, overrides)
+    instance(points, GradientSample, "points", FitError)
+    seed, device = whole(seed, "seed", error=ConfigError), valid_device(device)
     if len(points) < MIN_STARS:
         raise FitError(f"{len(points)} points with scores; a potential needs at least {MIN_STARS}")
     if method != "weak" and not np.isfinite(points.score).all():
         raise FitError(f"method {method!r} needs scores, and these points have none; draw_gradients makes them, or use method='weak'")
-    frame = RotatingFrame() if frame is None else frame
+    frame = RotatingFrame() if frame is None else instance(frame, RotatingFrame, "frame", FrameError)
     if method != "network" and (set(frame.free) - {"omega_z"} or frame.omega_vector[:2].any()):
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis; free: {', '.join(frame.free)}; use method='network'")
     about, relative = _about_axis(points, frame)
@@ -258,15 +262,13 @@ def _about_axis(points: GradientSample, frame: RotatingFrame) -> tuple[GradientS
     x0, v0 = frame.x0_vector, frame.v0_vector
     if not (x0.any() or v0.any()):
         return points, frame
-    from ..distribution.gradients import GradientSample as Sample
-
     relative = frame.with_vectors(frame.omega_vector, np.zeros(3), np.zeros(3))
     starts = {f"{group}_{axis}": float(v[k]) for group, v in (("x0", x0), ("v0", v0)) for k, axis in enumerate("xyz")}
     relative.prior = {name: (mean - starts.get(name, 0.0), sigma) for name, (mean, sigma) in frame.prior.items()}
     volume = _shifted(points.volume, x0) if x0.any() else points.volume
     offset = np.concatenate([x0, v0])
     copies = None if points.copies is None else replace(points.copies, rows=points.copies.rows - offset)
-    moved = Sample(
+    moved = GradientSample(
         points.points - offset,
         points.log_density,
         points.score,

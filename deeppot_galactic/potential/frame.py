@@ -18,6 +18,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import array, rebuilding
 from ..errors import FrameError
 from ..units import ANGULAR_SPEED, LENGTH, VELOCITY, to_internal
 
@@ -75,9 +76,12 @@ class RotatingFrame:
         for name, vector in (("omega", self.omega_vector), ("x0", self.x0_vector), ("v0", self.v0_vector)):
             if vector.shape != (3,) or not np.isfinite(vector).all():
                 raise FrameError(f"{name} must be three finite numbers, found {vector.tolist()}")
+        if not isinstance(free, tuple | list) or not all(isinstance(name, str) for name in free):
+            raise FrameError(f"free must be a tuple of components such as ('omega_z',), found {free!r}")
         self.free = tuple(free)
         self.prior: dict[str, tuple[float, float]] = {}
-        for name, (mean, sigma) in dict(prior or {}).items():
+        for name, pair in dict(prior or {}).items():
+            mean, sigma = _mean_and_sigma(pair, name)
             if name not in self.free:
                 raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
             unit = _UNITS[name.split("_")[0]]
@@ -85,8 +89,8 @@ class RotatingFrame:
                 float(to_internal(mean, unit, f"prior mean of {name}")),
                 float(to_internal(sigma, unit, f"prior sigma of {name}")),
             )
-            if not self.prior[name][1] > 0:
-                raise FrameError(f"the prior sigma of {name} must be positive, found {sigma}")
+            if not (self.prior[name][1] > 0 and np.isfinite(self.prior[name]).all()):
+                raise FrameError(f"the prior of {name} must be a finite mean and a positive sigma, found {mean} and {sigma}")
         self._check()
 
     def _check(self) -> None:
@@ -145,11 +149,14 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            If ``omega`` is not three finite numbers.
+            If one of them is not three finite numbers.
         """
-        out = RotatingFrame(omega=np.asarray(omega) * ANGULAR_SPEED, free=())
-        out.x0_vector = self.x0_vector if x0 is None else np.asarray(x0, dtype=float)
-        out.v0_vector = self.v0_vector if v0 is None else np.asarray(v0, dtype=float)
+        out = RotatingFrame(
+            array(omega, "omega", FrameError) * ANGULAR_SPEED,
+            (self.x0_vector if x0 is None else array(x0, "x0", FrameError)) * LENGTH,
+            (self.v0_vector if v0 is None else array(v0, "v0", FrameError)) * VELOCITY,
+            free=(),
+        )
         out.free, out.prior = self.free, self.prior
         return out
 
@@ -168,8 +175,10 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            If ``omega_z`` is not finite.
+            If ``omega_z`` is not finite, or ``sigma`` not positive.
         """
+        if not sigma > 0:
+            raise FrameError(f"the standard error of omega_z must be positive, found {sigma}")
         out = self.with_vectors(np.array([*self.omega_vector[:2], omega_z]))
         out.prior = {**self.prior, "omega_z": (float(omega_z), float(sigma))}
         return out
@@ -206,19 +215,29 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            As for the frame itself.
+            As for the frame itself, and for a description that lacks a key, has an unknown one or is none.
         """
-        prior = {k: (v[0] * _UNITS[k.split("_")[0]], v[1] * _UNITS[k.split("_")[0]]) for k, v in values.get("prior", {}).items()}
-        return cls(
-            u.Quantity(values["omega"], ANGULAR_SPEED),
-            u.Quantity(values["x0"], LENGTH),
-            u.Quantity(values["v0"], VELOCITY),
-            free=tuple(values.get("free", ())),
-            prior=prior,
-        )
+        with rebuilding("a rotating frame", values, FrameError):
+            unknown = set(values) - {*_UNITS, "free", "prior"}
+            if unknown:
+                raise FrameError(f"the description of a rotating frame has an unknown {sorted(unknown)[0]!r}")
+            pairs = {k: (v[0], v[1], _UNITS.get(k.split("_")[0], ANGULAR_SPEED)) for k, v in values.get("prior", {}).items()}
+            return cls(
+                *(u.Quantity(array(values[name], name, FrameError), unit) for name, unit in _UNITS.items()),
+                free=tuple(values.get("free", ())),
+                prior={k: (mean * unit, sigma * unit) for k, (mean, sigma, unit) in pairs.items()},
+            )
 
     def __repr__(self) -> str:
         return f"<RotatingFrame: Omega = {self.omega_vector.tolist()} km/s/kpc, free: {', '.join(self.free) or 'nothing'}>"
+
+
+def _mean_and_sigma(pair: Any, name: str) -> tuple[Any, Any]:
+    try:
+        mean, sigma = pair
+    except (TypeError, ValueError):
+        raise FrameError(f"the prior of {name} must be (mean, sigma), found {pair!r}") from None
+    return mean, sigma
 
 
 def stationarity_rate(points: Array, score: Array, gradient: Array, frame: RotatingFrame) -> Array:
