@@ -137,9 +137,9 @@ def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
     path = Path(config.catalogue.path)
     tracers, volume = read_stars(config)
     inside = len(tracers.within(volume))
-    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    found = {"sha256": fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
     if config.selection.path is not None:
-        found["selection_sha256"] = _fingerprint(Path(config.selection.path))
+        found["selection_sha256"] = fingerprint(Path(config.selection.path))
     return tracers, volume, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
 
 
@@ -210,7 +210,8 @@ def _check_kinds(section: str, defaults: Any, options: dict[str, Any]) -> None:
                 break
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file (`StoreError` if it cannot be read)."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -118,6 +118,27 @@ def test_means_in_the_plane_undo_a_selection_by_what_is_averaged() -> None:
     np.testing.assert_allclose(*equal)
 
 
+def test_numbers_star_by_star_are_those_of_the_complete_catalogue() -> None:
+    """Medians, percentiles, shares: a selection by the value itself is undone by the weights; equal weights change nothing."""
+    rng = np.random.default_rng(2)
+    x, rate = rng.uniform(-1, 1, (40_000, 6)), rng.normal(size=40_000)
+    selection = np.where(np.abs(rate) < 1, 0.9, 0.2)
+    keep = rng.uniform(size=len(x)) < selection
+    weights, edges = 1 / selection[keep], np.array([0.0, 0.5, 1.0])
+    radius = np.hypot(x[:, 0], x[:, 1])
+
+    def numbers(chosen: np.ndarray, w: np.ndarray | None) -> np.ndarray:
+        summary = dx.Stationarity(x[chosen], rate[chosen], 2 * rate[chosen], w).summary()
+        middle = dx.radial_percentiles(radius[chosen], np.abs(rate[chosen]), edges, (50,), weights=w)[0]
+        negative = dx.negative_fraction(np.abs(rate[chosen]) - 1, weights=w)
+        return np.array([summary["rotating_median"], summary["lab_median"], *middle, negative])
+
+    everything = numbers(np.ones(len(x), bool), None)
+    np.testing.assert_allclose(numbers(keep, weights), everything, rtol=0.05)
+    assert np.all(np.abs(numbers(keep, None) / everything - 1) > 0.15)
+    np.testing.assert_allclose(numbers(keep, np.full(len(weights), 3.0)), numbers(keep, None), rtol=1e-3)
+
+
 def test_the_profile_of_the_stars_is_that_of_the_complete_catalogue(bar: SimpleNamespace, few: Any) -> None:
     options: dict[str, Any] = {"edges": np.linspace(0, 4, 5), "half_height": 0.3}
     _, complete, _ = dx.midplane_profile(bar.points.points, **options)
