@@ -158,6 +158,6 @@ def device(name: Any) -> str:
     try:
         found = torch.device(name)
         torch.empty(0, device=found)
-    except (AssertionError, RuntimeError, TypeError, NotImplementedError):
+    except (AssertionError, RuntimeError, TypeError):
         raise ConfigError(f"there is no device {name!r} here; use 'cpu', or 'cuda' or 'mps' where torch finds one") from None
     return str(name)

@@ -104,7 +104,7 @@ def read_stars(config: Config) -> tuple[Tracers, Volume]:
     CatalogueError, UnitsError, VolumeError
         If the table cannot be used.
     """
-    from .catalogue.tracers import read_tracers
+    from .catalogue.reading import read_tracers
 
     path, limit = Path(config.catalogue.path), config.catalogue.limit
     volume = make_volume(config.volume)

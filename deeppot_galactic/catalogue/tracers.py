@@ -15,11 +15,12 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array, file_path, instance
+from ..arguments import array, instance
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
 from .frames import resolve_frame
 from .propagation import checked_covariance, checked_weights, covariance_blocks, drawing, extent, known_covariance
+from .reading import read_tracers
 from .sanity import check_speeds
 from .settings import CatalogueSettings
 from .uncertainty import Observations
@@ -31,52 +32,11 @@ if TYPE_CHECKING:
 
     from .selection import SelectionFunction
 
+__all__ = ["Tracers", "read_tracers"]
+
 Array = NDArray[np.float64]
 CHUNK = 2**18
 """Rows of a mapped file looked at together."""
-
-
-def read_tracers(path: str | Path, **options: Any) -> Tracers:
-    """Read stars from a file: FITS, ECSV, CSV, VOTable, Parquet or HDF5 table, or ``.npz`` with ``pos`` and ``vel`` [kpc, km/s].
-
-    A ``.npy`` file is not read but mapped, see `Tracers.mapped`.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; its suffix tells the format.
-    **options
-        Any field of `CatalogueSettings`: ``frame``, ``columns``, ``units``, ``ruwe_max``, ``distance_max``, ``where`` and so on.
-
-    Returns
-    -------
-    Tracers
-        ``meta`` holds the count of every cut, the columns and units used, the frame, and notes on every choice made.
-
-    Raises
-    ------
-    CatalogueError
-        With one line that names the file, column or cut at fault.
-
-    Examples
-    --------
-    >>> tracers = read_tracers("gaia.fits", where="phot_g_mean_mag < 14", distance_max=4)  # doctest: +SKIP
-    """
-    from .gaia import build_tracers
-    from .reading import open_source
-
-    path = file_path(path, "the file of a catalogue", CatalogueError)
-    if path.suffix == ".npy":
-        if options:
-            raise CatalogueError(f"{path}: a mapped file takes no options, found {', '.join(options)}")
-        return Tracers.mapped(path)
-    settings = CatalogueSettings.make(options)
-    with open_source(path, format=settings.format, table=settings.table) as source:
-        try:
-            return build_tracers(source, settings)
-        except CatalogueError as error:
-            message = str(error)
-            raise CatalogueError(message if str(path) in message else f"{path}: {message}") from None
 
 
 class Tracers:
@@ -255,26 +215,9 @@ class Tracers:
         CatalogueError
             If the shapes differ or no finite star is left.
         """
-        x, v = vectors(pos, LENGTH, "positions"), vectors(vel, VELOCITY, "velocities")
-        if len(x) != len(v):
-            raise CatalogueError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
-        rows = np.concatenate([x, v], axis=1)
-        mask = np.asarray(getattr(pos, "mask", False)) | np.asarray(getattr(vel, "mask", False))
-        good = np.isfinite(rows).all(axis=1) & ~np.broadcast_to(mask, x.shape).any(axis=1)
-        left = int(np.count_nonzero(good))
-        if not left:
-            raise CatalogueError(f"none of the {len(rows)} stars has six finite coordinates")
-        cuts = [{"name": "finite coordinates", "removed": len(rows) - left, "left": left}]
-        meta = {"source": source, "kind": "phase space", "n_read": len(rows), "n_complete": left, "cuts": cuts, "notes": []}
-        values = checked_weights(weights, len(rows))
-        errors = checked_covariance(covariance, len(rows))
-        return cls(
-            rows[good],
-            frame=frame,
-            weights=None if values is None else values[good],
-            covariance=None if errors is None else errors[good],
-            meta=meta,
-        )
+        from .phase_space import tracers_from_phase_space
+
+        return tracers_from_phase_space(pos, vel, frame=frame, weights=weights, covariance=covariance, source=source)
 
     @property
     def phase_space(self) -> Array:
