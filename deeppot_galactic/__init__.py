@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .catalogue.tracers import Tracers, read_tracers
+    from .catalogue.reading import read_tracers
+    from .catalogue.tracers import Tracers
     from .catalogue.truth import Truth, demo_path, read_truth
     from .catalogue.volumes import Ball, Cylinder, Volume
     from .distribution.base import Distribution
@@ -48,7 +49,7 @@ _HOME = {
     "fit_ensemble": "potential.resampled",
     "fit_potential": "potential.fit",
     "pattern_speed": "potential.pattern",
-    "read_tracers": "catalogue.tracers",
+    "read_tracers": "catalogue.reading",
     "read_truth": "catalogue.truth",
 }
 
@@ -96,8 +97,7 @@ def load(path: str | Path) -> PotentialModel:
     """
     from .potential.model import PotentialModel
 
-    path = Path(path)
-    return PotentialModel.load(path / "model.safetensors" if path.is_dir() else path)
+    return PotentialModel.load(path)
 
 
 def __getattr__(name: str) -> Any:

@@ -58,6 +58,11 @@ def variations(
     >>> list(variations(demo_config(), seeds=[0, 1], bootstraps=[7]))
     ['seed0-bootstrap7', 'seed1-bootstrap7']
     """
+    for what, given, kind in (
+        ("volumes", volumes, Mapping), ("paths", paths, Mapping), ("seeds", seeds, Iterable), ("bootstraps", bootstraps, Iterable)
+    ):  # fmt: skip
+        if given is not None and (not isinstance(given, kind) or isinstance(given, str)):
+            raise ConfigError(f"{what} must be {'a mapping of names' if kind is Mapping else 'several numbers'}, found {given!r}")
     axes: list[list[tuple[str, dict[str, Any]]]] = []
     if volumes is not None:
         axes.append([(name, {"volume": section}) for name, section in volumes.items()])
@@ -71,9 +76,10 @@ def variations(
     for choice in itertools.product(*axes):
         values = config.to_dict()
         for name, sections in choice:
-            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                raise ConfigError(f"{name!r} cannot be the name of a folder; use letters, digits, dots, dashes and underscores")
+            _check_name(name)
             for section, keys in sections.items():
+                if not isinstance(keys, Mapping):
+                    raise ConfigError(f"[{section}] of {name!r} must be a mapping, found {keys!r}")
                 values[section] = dict(keys) if section == "volume" else {**values.get(section, {}), **keys}
         found["-".join(name for name, _ in choice) or "run"] = make_config(values)
     return found
@@ -95,10 +101,22 @@ def run_all(configs: Mapping[str, Config], out: str | Path, *, executor: Executo
     -------
     dict of str to dict
         The summary of each run, or ``{"error": message}`` of one that could not be carried out; the others are not held up by it.
+
+    Raises
+    ------
+    ConfigError
+        For a name that cannot be that of a folder.
     """
+    for name in configs:
+        _check_name(name)
     jobs = [(config.to_dict(), str(Path(out).resolve() / name)) for name, config in configs.items()]
     results = map(carry_out, jobs) if executor is None else executor.map(carry_out, jobs)
     return dict(zip(configs, results, strict=True))
+
+
+def _check_name(name: str) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ConfigError(f"{name!r} cannot be the name of a folder; use letters, digits, dots, dashes and underscores")
 
 
 def carry_out(job: tuple[dict[str, Any], str]) -> dict[str, Any]:

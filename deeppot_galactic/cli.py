@@ -124,13 +124,15 @@ def pattern_speed(
     """Measure the pattern speed with the weak form: no training, seconds."""
     from .console import bars, output_console, pattern_speed_table, quiet_warnings
     from .potential.pattern import pattern_speed as measure
-    from .preparation import load_catalogue, table_config
+    from .preparation import load_catalogue, seen_from_axis, table_config
     from .summary import describe_pattern_speed
 
     config = table_config(table, r_out, half_height, ball, where, column, options, selection, errors)
     tracers, volume, _ = load_catalogue(config)
     with quiet_warnings(), bars(quiet=as_json) as progress:
-        speed = describe_pattern_speed(measure(tracers, volume, errors=config.catalogue.errors, seed=seed, progress=progress))
+        speed = describe_pattern_speed(
+            measure(*seen_from_axis(config, tracers, volume), errors=config.catalogue.errors, seed=seed, progress=progress)
+        )
     if as_json:
         _print_json(speed)
         return

@@ -9,7 +9,8 @@ One section for each stage; every key but ``catalogue.path`` has a default. Leng
     [distribution]   preset, validation_fraction, options (keywords of `fit_distribution`); members (of an ensemble),
                      executor ("serial", "threads", "processes", or "package.module:Executor") and workers train them, or the shells
     [gradients]      n (points with ln f and its gradient)
-    [pattern_speed]  omega ("weak" to measure it, or a number to start from), free (what the fit may change)
+    [pattern_speed]  omega ("weak" to measure it, or a number or vector to start from), free (what the fit may change), x0, v0 (of the
+                     rotating frame), prior (a table: component = [mean, sigma])
     [potential]      method, preset, options (keywords of `fit_potential`)
     [run]            seed, device, threads, precision, quick (only a label)
 
@@ -31,7 +32,10 @@ from .errors import ConfigError
 
 Length = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Coordinate = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
-FreeParameter = Literal["omega_x", "omega_y", "omega_z", "x0_x", "x0_y", "v0_x", "v0_y"]
+AngularSpeed = Annotated[float, Field(ge=-1e4, le=1e4, allow_inf_nan=False)]
+Vector = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
+FreeParameter = Literal["omega_x", "omega_y", "omega_z", "x0_x", "x0_y", "x0_z", "v0_x", "v0_y", "v0_z"]
+Prior = Annotated[list[Coordinate], Field(min_length=2, max_length=2)]
 Options = dict[str, Any]
 
 
@@ -123,7 +127,7 @@ class VolumeConfig(_Section):
     half_height: Length | None = None
     r_in: Annotated[float, Field(ge=0, le=1e6)] | None = None
     shells: Annotated[list[Annotated[float, Field(ge=0, le=1e6)]], Field(min_length=2)] | None = None
-    center: Annotated[list[Coordinate], Field(min_length=3, max_length=3)] | None = None
+    center: Vector | None = None
     radius: Length | None = None
 
     @model_validator(mode="after")
@@ -194,18 +198,41 @@ class GradientsConfig(_Section):
 
 
 class PatternSpeedConfig(_Section):
-    """Where the pattern speed starts, and which parts of the frame the fit may change.
+    """Where the rotating frame starts, and which parts of it the fit may change.
 
     Attributes
     ----------
-    omega : "weak" or float
-        Measure it, or a number [km/s/kpc].
+    omega : "weak", float, or list of float
+        Measure it, or a number about the z axis, or the three components of a vector [km/s/kpc].
     free : list of str
-        Of omega_x, omega_y, omega_z, x0_x, x0_y, v0_x, v0_y.
+        Of omega_x, omega_y, omega_z, and x0_x, x0_y, x0_z or v0_x, v0_y, v0_z; as in `RotatingFrame`.
+    x0 : list of float, optional
+        A point of the rotation axis, three coordinates [kpc]; the origin by default. For a ball only.
+    v0 : list of float, optional
+        Velocity of the frame, three components [km/s]; zero by default.
+    prior : dict, optional
+        Gaussian priors on free components: name -> [mean, sigma] in km/s/kpc, kpc or km/s.
     """
 
-    omega: Literal["weak"] | Annotated[float, Field(ge=-1e4, le=1e4)] = "weak"
+    omega: Literal["weak"] | AngularSpeed | Annotated[list[AngularSpeed], Field(min_length=3, max_length=3)] = "weak"
     free: list[FreeParameter] = ["omega_z"]
+    x0: Vector | None = None
+    v0: Vector | None = None
+    prior: dict[FreeParameter, Prior] | None = None
+
+    @model_validator(mode="after")
+    def _priors(self) -> PatternSpeedConfig:
+        for name, (_, sigma) in (self.prior or {}).items():
+            if name not in self.free:
+                raise ValueError(f"a prior on {name} needs it in free = {self.free}")
+            if not sigma > 0:
+                raise ValueError(f"the prior {name} = [mean, sigma] needs a positive sigma, found {sigma}")
+        return self
+
+    @property
+    def is_offset(self) -> bool:
+        """Whether the axis is not through the origin, or the frame moves."""
+        return any(self.x0 or ()) or any(self.v0 or ())
 
 
 class PotentialConfig(_Section):

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from .config import Config
 from .errors import CatalogueError, DeepPotError, DeepPotWarning
-from .preparation import check_settings, load_catalogue
+from .preparation import check_settings, load_catalogue, seen_from_axis
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
 from .trainings import (
@@ -174,8 +174,7 @@ class _Run:
 
             with self.state.stage("pattern_speed", path.name):
                 speed = pattern_speed(
-                    self.tracers,
-                    self.volume,
+                    *seen_from_axis(self.config, self.tracers, self.volume),
                     errors=self.config.catalogue.errors,
                     seed=self.config.run.seed,
                     progress=self.progress,

@@ -17,8 +17,8 @@ from .catalogue.selection import StoredSelection
 from .catalogue.tracers import Tracers
 from .catalogue.volumes import Ball, Cylinder, Volume
 from .config import Config, SelectionConfig, VolumeConfig, make_config, read_config
-from .errors import CatalogueError, ConfigError, StoreError
-from .units import ANGULAR_SPEED, LENGTH
+from .errors import CatalogueError, ConfigError, FrameError, StoreError
+from .units import LENGTH, VELOCITY
 
 if TYPE_CHECKING:
     from .potential.frame import RotatingFrame
@@ -104,7 +104,7 @@ def read_stars(config: Config) -> tuple[Tracers, Volume]:
     CatalogueError, UnitsError, VolumeError
         If the table cannot be used.
     """
-    from .catalogue.tracers import read_tracers
+    from .catalogue.reading import read_tracers
 
     path, limit = Path(config.catalogue.path), config.catalogue.limit
     volume = make_volume(config.volume)
@@ -137,9 +137,9 @@ def load_catalogue(config: Config) -> tuple[Tracers, Volume, dict[str, Any]]:
     path = Path(config.catalogue.path)
     tracers, volume = read_stars(config)
     inside = len(tracers.within(volume))
-    found = {"sha256": _fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
+    found = {"sha256": fingerprint(path), "n_in_volume": inside, "volume": volume.to_dict(), "volume_text": volume.describe()}
     if config.selection.path is not None:
-        found["selection_sha256"] = _fingerprint(Path(config.selection.path))
+        found["selection_sha256"] = fingerprint(Path(config.selection.path))
     return tracers, volume, {**tracers.meta, **summarize(tracers), **found, "source": str(path)}
 
 
@@ -173,7 +173,7 @@ def check_settings(config: Config) -> None:
     preset, options = config.potential.preset, config.potential.options
     _check_kinds("potential.options", resolve_potential(preset, {}), options)
     resolve_potential(preset, options)
-    make_frame(config, 0.0)
+    check_frame(config)
     if config.run.device != "cpu":
         import torch
 
@@ -188,11 +188,41 @@ def distribution_options(config: Config) -> dict[str, Any]:
     return {**treatment, **config.distribution.options}
 
 
-def make_frame(config: Config, omega: float) -> RotatingFrame:
-    """The rotating frame to start from, at ``omega`` [km/s/kpc] about z (`FrameError` for freedoms that stars cannot identify)."""
+def make_frame(config: Config, omega: float | list[float]) -> RotatingFrame:
+    """The rotating frame to start from, at ``omega`` [km/s/kpc], a number about z or a vector (`FrameError` for freedoms that stars cannot
+    identify)."""
     from .potential.frame import RotatingFrame
 
-    return RotatingFrame(omega=omega * ANGULAR_SPEED, free=tuple(config.pattern_speed.free))
+    settings = config.pattern_speed
+    values = {"omega": [0.0, 0.0, omega] if isinstance(omega, int | float) else omega, "x0": [0.0] * 3, "v0": [0.0] * 3}
+    values |= {name: vector for name in ("x0", "v0") if (vector := getattr(settings, name)) is not None}
+    return RotatingFrame.from_dict({**values, "free": settings.free, "prior": settings.prior or {}})
+
+
+def check_frame(config: Config) -> None:
+    """Refuse a frame that the method or the volume does not have (`FrameError`)."""
+    from .potential.fit import check_method
+    from .potential.recentred import recentred
+
+    settings = config.pattern_speed
+    start = settings.omega if settings.omega != "weak" else 1.0  # some rotation, which the stars will tell
+    frame = make_frame(config, start)
+    check_method(config.potential.method, frame)
+    if frame.x0_vector.any():
+        if config.selection.path is not None:
+            raise FrameError("pattern_speed.x0 does not fit a volume with a selection function: shift the catalogue instead")
+        recentred(make_volume(config.volume), frame.x0_vector)
+
+
+def seen_from_axis(config: Config, tracers: Tracers, volume: Volume) -> tuple[Tracers, Volume]:
+    """Stars and volume relative to ``pattern_speed.x0`` and ``v0``, as `pattern_speed` takes them."""
+    settings = config.pattern_speed
+    if not settings.is_offset:
+        return tracers, volume
+    from .potential.recentred import recentred
+
+    x0, v0 = (np.zeros(3) if vector is None else np.asarray(vector) for vector in (settings.x0, settings.v0))
+    return tracers.relative_to(x0 * LENGTH, v0 * VELOCITY), recentred(volume, x0) if x0.any() else volume
 
 
 def _check_kinds(section: str, defaults: Any, options: dict[str, Any]) -> None:
@@ -210,7 +240,8 @@ def _check_kinds(section: str, defaults: Any, options: dict[str, Any]) -> None:
                 break
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file (`StoreError` if it cannot be read)."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -70,7 +70,7 @@ def fit_run_potential(
     with matmul_precision(config.run.precision):
         return fit_potential(
             points,
-            frame=make_frame(config, float(omega or 0.0)),
+            frame=make_frame(config, omega or 0.0),
             method=settings.method,
             preset=settings.preset,
             seed=config.run.seed,

@@ -17,27 +17,8 @@ import pytest
 from astropy.table import QTable, Table
 
 from deeppot_galactic import __version__, console
-from deeppot_galactic.cli import main
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def deeppot(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
-    """Call ``deeppot`` in this process, in an empty folder; give its exit status, output and error output."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["deeppot", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as done:
-            status = int(done.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:

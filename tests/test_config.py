@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import astropy.units as u
+import numpy as np
 import pytest
 import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deeppot_galactic.config import Config, make_config, parse_config, read_config
-from deeppot_galactic.errors import ConfigError
+from deeppot_galactic.errors import ConfigError, FrameError
+from deeppot_galactic.preparation import check_frame, make_frame, seen_from_axis
+from deeppot_galactic.trainings import fit_run_potential
 
 MINIMAL = '[catalogue]\npath = "stars.fits"\n'
 
@@ -99,6 +103,14 @@ def test_digest_follows_the_numbers_and_not_the_threads() -> None:
         (MINIMAL + "[gradients]\nn = 1.5", "gradients.n"),
         (MINIMAL + "[pattern_speed]\nfree = ['omega']", "pattern_speed.free"),
         (MINIMAL + "[pattern_speed]\nomega = 'fast'", "pattern_speed.omega"),
+        (MINIMAL + "[pattern_speed]\nomega = [1, 2]", "pattern_speed.omega"),
+        (MINIMAL + "[pattern_speed]\nomega = inf", "pattern_speed.omega"),
+        (MINIMAL + "[pattern_speed]\nx0 = [1, 2]", "pattern_speed.x0"),
+        (MINIMAL + "[pattern_speed]\nv0 = [1, 2, 'fast']", "pattern_speed.v0"),
+        (MINIMAL + "[pattern_speed.prior]\nomega_w = [39, 2]", "pattern_speed.prior"),
+        (MINIMAL + "[pattern_speed.prior]\nomega_z = 39", "pattern_speed.prior.omega_z"),
+        (MINIMAL + "[pattern_speed.prior]\nomega_z = [39, 0]", "positive sigma"),
+        (MINIMAL + "[pattern_speed.prior]\nv0_x = [0, 1]", "needs it in free"),
         (MINIMAL + "[run]\nseed = -1", "run.seed"),
         (MINIMAL + "[run]\nseed = true", "run.seed"),
         (MINIMAL + "[run]\ndevice = 'gpu; rm -rf'", "run.device"),
@@ -169,3 +181,75 @@ def _toml(document: dict[str, Any]) -> str:
         return tomli_w.dumps(document)
     except (TypeError, ValueError):
         return MINIMAL
+
+
+FRAME = """[potential]
+method = "network"
+[pattern_speed]
+omega = [1.0, 2.0, 39.0]
+free = ["omega_z", "v0_x"]
+x0 = [8.0, 0.0, 0.1]
+v0 = [0.0, -3.0, 0.0]
+[pattern_speed.prior]
+omega_z = [40.0, 2.0]
+v0_x = [0.0, 5.0]
+[volume]
+kind = "ball"
+center = [8.0, 0.0, 0.0]
+radius = 3.0
+"""
+
+
+def test_the_whole_frame_comes_from_the_configuration() -> None:
+    config = parse_config(MINIMAL + FRAME)
+    assert parse_config(config.to_toml()) == config
+    check_frame(config)
+    frame = make_frame(config, config.pattern_speed.omega)
+    assert frame.omega_vector.tolist() == [1.0, 2.0, 39.0]
+    assert frame.x0_vector.tolist() == [8.0, 0.0, 0.1]
+    assert frame.v0_vector.tolist() == [0.0, -3.0, 0.0]
+    assert frame.free == ("omega_z", "v0_x")
+    assert frame.prior == {"omega_z": (40.0, 2.0), "v0_x": (0.0, 5.0)}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('method = "network"', 'method = "weak"', "omega_z alone"),
+        ('"v0_x"]', '"v0_x", "x0_x"]', "cannot both be free"),
+        ('kind = "ball"\ncenter = [8.0, 0.0, 0.0]\nradius = 3.0', 'kind = "cylinder"', "does not fit a cylinder"),
+        ("[volume]", '[selection]\npath = "s.fits"\n[volume]', "selection function"),
+    ],
+)
+def test_frames_that_do_not_fit_are_refused_before_a_run(before: str, after: str, expected: str) -> None:
+    with pytest.raises(FrameError, match=expected):
+        check_frame(parse_config((MINIMAL + FRAME).replace(before, after)))
+
+
+def test_a_shift_along_an_axis_that_is_still_to_be_measured_is_refused() -> None:
+    with pytest.raises(FrameError, match="along it changes nothing"):
+        check_frame(parse_config(MINIMAL + '[pattern_speed]\nfree = ["omega_z", "x0_z"]\n'))
+
+
+def test_a_run_obeys_the_frame_of_its_configuration(tmp_path: Path) -> None:
+    """A bar whose axis is elsewhere and moves: pattern speed and potential are found about it, and a narrow prior rules."""
+    from deeppot_galactic.catalogue.tracers import Tracers
+    from deeppot_galactic.catalogue.volumes import Ball
+    from deeppot_galactic.distribution.gradients import GradientSample
+    from deeppot_galactic.mocks.gaussian_bar import GaussianBar
+    from deeppot_galactic.potential.pattern import pattern_speed
+
+    offset = np.array([8.0, 0.0, 0.0, 0.0, -3.0, 0.0])
+    text = MINIMAL + FRAME.replace("[1.0, 2.0, 39.0]", '"weak"').replace(', "v0_x"]', "]").replace("v0_x = [0.0, 5.0]\n", "")
+    text = text.replace("[40.0, 2.0]", "[43.0, 0.001]").replace('"network"', '"weak"').replace("0.1]", "0.0]").replace("3.0\n", "4.0\n")
+    config = parse_config(text)
+    stars = GaussianBar(omega=40.0).sample(6000, np.random.default_rng(0)) + offset
+    volume = Ball(offset[:3] * u.kpc, 4 * u.kpc)
+    speed = pattern_speed(*seen_from_axis(config, Tracers(stars), volume))
+    assert abs(speed.value.value - 40.0) < 4.0
+    points = GradientSample.of_stars(Tracers(stars), volume)
+    model = fit_run_potential(config, points, {"value": speed.value.value}, tmp_path / "c.safetensors")
+    assert model.omega[2].value == pytest.approx(43.0, abs=0.01)
+    assert model.frame.x0_vector.tolist() == [8.0, 0.0, 0.0]
+    acceleration = model.acceleration([[9.0, 0.0, 0.0], [7.0, 0.0, 0.0]] * u.kpc).value
+    assert acceleration[0, 0] < 0 < acceleration[1, 0]  # towards the axis

@@ -50,12 +50,18 @@ WHOLE = (
 """Modules without ``__all__`` that the documentation tells users to import from: every name defined there is public."""
 
 
+def inside(value: Any, module: Any) -> bool:
+    """Whether something is defined in a module, or in the modules of a package."""
+    home = getattr(value, "__module__", "")
+    return home == module.__name__ or home.startswith(f"{module.__name__}.")
+
+
 def public() -> Iterator[tuple[str, Any]]:
     seen: set[int] = set()
     modules = {"": dg, "dynamics.": dynamics, "interop.": interop, "mocks.": mocks, "paper.": paper, "report.diagnostics.": diagnostics}
     names = [(prefix, module, module.__all__) for prefix, module in {**modules, "report.plots.": plots}.items()]
     for module in WHOLE:
-        defined = [name for name, value in vars(module).items() if name[0] != "_" and getattr(value, "__module__", "") == module.__name__]
+        defined = [name for name, value in vars(module).items() if name[0] != "_" and inside(value, module)]
         names.append((module.__name__.removeprefix("deeppot_galactic.") + ".", module, defined))
     for prefix, module, listed in names:
         for name in listed:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from kills import command_for, finish, kill_in, killed_and_resumed, numbers, same_run, small_config
 
 from deeppot_galactic import trainings
 from deeppot_galactic.config import Config, parse_config
-from deeppot_galactic.demo import demo_config
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
 from deeppot_galactic.pipeline import STAGES, RunResult, run
 
@@ -35,44 +31,9 @@ FILES = (
 )
 
 
-def small_config(seed: int = 0) -> Config:
-    """Every stage for real, with so few stars and steps that a run takes seconds."""
-    config = demo_config(quick=True)
-    return config.replace(
-        catalogue={"limit": 6000},
-        distribution={"preset": "quick", "options": {"steps": 60, "validate_every": 20, "checkpoint_every": 10}},
-        gradients={"n": 2000},
-        potential={"options": {"steps": 60, "width": 32, "n_places": 512, "batch": 512}},
-        run={"seed": seed, "threads": 1, "quick": True},
-    )
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunResult:
     return run(small_config(), tmp_path_factory.mktemp("pipeline") / "out")
-
-
-def numbers(folder: Path) -> dict[str, Any]:
-    """What must not depend on interruptions: the summary without times and memory."""
-    summary = json.loads((folder / "summary.json").read_text())
-    for name in ("timings", "peak_memory_mb", "resumed"):
-        summary.pop(name)
-    return json.loads(json.dumps(summary, sort_keys=True, default=str), object_hook=_without_seconds)
-
-
-def _without_seconds(mapping: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in mapping.items() if "seconds" not in key}
-
-
-def same_run(first: Path, second: Path) -> None:
-    assert numbers(first) == numbers(second)
-    from deeppot_galactic.store import read_model
-
-    for name in ("distribution/fit.safetensors", "model.safetensors"):
-        mine, theirs = read_model(first / name)[0], read_model(second / name)[0]
-        assert mine.keys() == theirs.keys()
-        for key in mine:
-            np.testing.assert_array_equal(mine[key], theirs[key], err_msg=f"{name}: {key}")
 
 
 def test_the_folder_is_complete(finished: RunResult) -> None:
@@ -169,46 +130,6 @@ def test_interrupted_in_every_stage_and_resumed(finished: RunResult, tmp_path: P
     assert last.summary["resumed"] is True
     assert finished.summary["resumed"] is False
     same_run(last.folder, finished.folder)
-
-
-def command_for(folder: Path, config: Config | None = None) -> tuple[list[str], dict[str, str]]:
-    """The run as a process of its own, with one thread of BLAS as here."""
-    path = folder.parent / "run.toml"
-    path.write_text((small_config() if config is None else config).to_toml())
-    command = [sys.executable, "-m", "deeppot_galactic", "run", str(path), "--out", str(folder), "--resume", "--json"]
-    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return command, {**os.environ, **threads, "PYTHONPATH": str(Path(__file__).parents[1])}
-
-
-def kill_in(stage: str, share: float, seconds: float, folder: Path) -> str | None:
-    """Start the run, kill it that share of the stage's ``seconds`` after it began; the stage it really died in, None when it was done."""
-    command, environment = command_for(folder)
-    log = folder / "log.txt"
-    before = log.stat().st_size if log.exists() else 0
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    begun = f"{stage}: started".encode()
-    while process.poll() is None and not (log.exists() and begun in log.read_bytes()[before:]):
-        time.sleep(0.005)
-    time.sleep(share * seconds)
-    process.send_signal(signal.SIGKILL)
-    _, error = process.communicate()
-    assert process.returncode in (-signal.SIGKILL, 0), error
-    if process.returncode == 0:
-        return None
-    state = json.loads((folder / "state.json").read_text())
-    return next((name for name in STAGES if name not in state["stages"]), "end")
-
-
-def finish(folder: Path, reference: Path, config: Config | None = None) -> None:
-    """Let the run go to its end, and compare it bit by bit with one that nothing disturbed."""
-    command, environment = command_for(folder, config)
-    begun = (folder / "state.json").exists()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert not list(folder.rglob(".*partial*"))
-    assert not list(folder.rglob("*.rows*"))
-    assert json.loads(done.stdout)["resumed"] is begun
-    same_run(folder, reference)
 
 
 def test_killed_three_times(finished: RunResult, tmp_path: Path) -> None:
@@ -432,3 +353,43 @@ def test_an_ensemble_from_the_configuration(tmp_path: Path) -> None:
         run(settings.replace(distribution={"executor": "no_such:Executor"}), tmp_path / "other")
     with pytest.raises(ConfigError, match="executor"):
         settings.replace(distribution={"executor": "fast"})
+
+
+QUICK = {"steps": 60, "validate_every": 20, "checkpoint_every": 10, "batch": 256, "width": 16}
+FLOW = {"steps": 24, "validate_every": 8, "checkpoint_every": 8, "batch": 128, "width": 8, "depth": 1, "solver_steps": 2, "warmup": 2}
+FINE = {"finetune_steps": 16, "finetune_batch": 64}
+SHELLS = {"kind": "cylinder", "shells": [0.0, 5.0, 16.0], "half_height": 2.0}
+VARIANTS: dict[str, tuple[dict[str, Any], str]] = {
+    # what is changed in the small run, and the checkpoint at whose sight it is killed
+    "an ensemble": ({"distribution": {"members": 2, "options": QUICK}}, "checkpoint.member1*"),
+    "the paper's flow": ({"distribution": {"preset": "paper-small", "options": FLOW}}, "checkpoint*"),
+    "shells": ({"volume": SHELLS, "distribution": {"options": QUICK}}, "checkpoint.shell1*"),
+    "flow matching": ({"distribution": {"preset": "flow-matching", "options": FLOW}}, "checkpoint*"),
+    "flow matching, finetuned": ({"distribution": {"preset": "flow-matching", "options": FLOW | FINE}}, "checkpoint.finetuning*"),
+}
+OFTEN = list(VARIANTS)[:2]
+
+
+@pytest.mark.parametrize("variant", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS])
+def test_killed_in_the_training_of_every_kind(variant: str, tmp_path: Path) -> None:
+    """SIGKILL when the training of that kind has just written a checkpoint; errors and a selection are in `test_selected_run`."""
+    changes, checkpoint = VARIANTS[variant]
+    killed_and_resumed(small_config().replace(**changes), checkpoint, tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["distribution", "potential"])
+def test_a_divergence_is_recorded_in_the_summary(stage: str, tmp_path: Path) -> None:
+    """A rate that is far too high: the training goes back with a lower one, and the summary, its flags and the log say so."""
+    wild = {"distribution": {"options": QUICK | {"optimiser": "radam", "rate": 300.0, "validate_every": 10}}}
+    if stage == "potential":
+        wild = {"potential": {"options": {"steps": 60, "width": 16, "n_places": 512, "batch": 256, "rate": 100.0}}}
+    else:
+        wild |= {"potential": {"method": "weak", "options": {}}}
+    folder = run(small_config().replace(**wild), tmp_path / "out").folder
+    summary = json.loads((folder / "summary.json").read_text())
+    (restart, *_) = summary["history"][stage]["restarts"]
+    assert restart["at"] > restart["back_to"] >= 0
+    assert restart["rate_factor"] == 0.25
+    assert any(f"{stage} diverged at step {restart['at']}" in flag for flag in summary["flags"])
+    assert "diverged at step" in (folder / "log.txt").read_text()
+    assert np.isfinite(summary["omega"]["value"]).all()

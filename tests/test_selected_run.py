@@ -8,6 +8,7 @@ from pathlib import Path
 import astropy.units as u
 import numpy as np
 import pytest
+from kills import killed_and_resumed
 
 from deeppot_galactic.catalogue import Tracers, demo_path, galactocentric, read_tracers
 from deeppot_galactic.catalogue.frames import sun
@@ -78,3 +79,12 @@ def test_selection_and_errors_reach_every_stage(folder: Path) -> None:
     limits.write(folder / "selection.fits", overwrite=True)
     with pytest.raises(CatalogueError, match=r"selection.fits has changed since the run began"):
         run(config, folder / "out", resume=True)
+
+
+def test_killed_in_a_training_with_errors_and_a_selection(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    options = {"steps": 60, "validate_every": 20, "checkpoint_every": 10, "width": 16, "batch": 256}
+    config = read_config(folder / "run.toml").replace(distribution={"options": options})
+    assert config.catalogue.errors == "correct"
+    assert config.selection.path is not None
+    killed_and_resumed(config, "checkpoint*", folder)

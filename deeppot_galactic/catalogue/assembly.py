@@ -111,8 +111,9 @@ def _needed(reading: Reading) -> set[str]:
 
 def _check_plausible(reading: Reading, rows: NDArray[np.float64], notes: list[str]) -> None:
     """Refuse assumed units that give no galaxy; remark on stated ones."""
-    radius = float(np.median(np.linalg.norm(rows[:, :3], axis=1)))
-    speed = float(np.median(np.linalg.norm(rows[:, 3:], axis=1)))
+    with np.errstate(over="ignore"):
+        radius = float(np.median(np.linalg.norm(rows[:, :3], axis=1)))
+        speed = float(np.median(np.linalg.norm(rows[:, 3:], axis=1)))
     if radius > 500.0 or speed > 3000.0:
         found = f"the median distance from the centre is {radius:.3g} kpc and the median speed {speed:.3g} km/s"
         if reading.columns.assumed:

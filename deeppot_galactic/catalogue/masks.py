@@ -12,13 +12,13 @@ HEALPix pixel, m is S itself: one out to the limit less the taper, zero beyond i
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import array, instance, rebuilding
 from ..errors import CatalogueError
 from .selection import DistanceLimit, SelectionFunction, StoredSelection
 from .volumes import smoother_step
@@ -46,9 +46,10 @@ class Mask:
     """
 
     def __init__(self, selection: SelectionFunction, least: float = 0.05) -> None:
+        instance(selection, SelectionFunction, "the selection of a mask", CatalogueError)
         if not isinstance(selection, StoredSelection):
             raise CatalogueError(f"a mask is stored with the model, and a {selection.describe()} cannot be: use selection.tabulated(...)")
-        if not 0.0 < least <= 0.5:
+        if not 0.0 < array(least, "the least selection of use", CatalogueError) <= 0.5:
             raise CatalogueError(f"the least selection of use must lie in (0, 0.5], found {least}")
         self.selection, self.least = selection, float(least)
 
@@ -128,7 +129,5 @@ class Mask:
         CatalogueError
             If it is damaged.
         """
-        try:
+        with rebuilding("a mask", values, CatalogueError):
             return Mask(StoredSelection.from_dict(values["selection"]), values["least"])
-        except (KeyError, TypeError, ValueError, zlib.error) as error:
-            raise CatalogueError(f"the stored mask is damaged: {' '.join(str(error).split())}") from None

@@ -25,13 +25,16 @@ def packed(values: Array) -> dict[str, Any]:
 
 
 def unpacked(stored: Mapping[str, Any]) -> Array:
-    """Inverse of `packed` (KeyError, TypeError, ValueError or zlib.error where it is damaged)."""
+    """Inverse of `packed` (KeyError, TypeError or ValueError where it is damaged)."""
     shape, kind = tuple(int(n) for n in stored["shape"]), str(stored["type"])
     size = math.prod(shape) * {"<f4": 4, "<f8": 8}[kind]
     if min(shape, default=0) < 1 or size > LARGEST:
         raise ValueError(f"a table of shape {shape}")
     # A model file may come from anywhere: never unpack more than the shape says.
-    data = zlib.decompressobj().decompress(base64.b85decode(stored["data"]), size + 1)
+    try:
+        data = zlib.decompressobj().decompress(base64.b85decode(stored["data"]), size + 1)
+    except zlib.error as error:
+        raise ValueError(str(error)) from None
     if len(data) != size:
         raise ValueError(f"a table of shape {shape} that holds {len(data)} bytes")
     return np.frombuffer(data, dtype=kind).reshape(shape).astype(np.float64)

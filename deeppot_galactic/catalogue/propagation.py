@@ -9,6 +9,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array
 from ..errors import CatalogueError
 from ..units import LENGTH, VELOCITY
 from .uncertainty import root_of
@@ -23,17 +24,23 @@ def checked_weights(weights: ArrayLike | None, n: int) -> Array | None:
     """Weights of ``n`` stars as float64, or None."""
     if weights is None:
         return None
-    values = np.asarray(weights, dtype=np.float64)
+    values = array(weights, "weights", CatalogueError)
     if values.shape != (n,) or not np.isfinite(values).all() or (values < 0.0).any():
         raise CatalogueError(f"weights must be {n} finite numbers >= 0, found shape {values.shape}")
     return values
+
+
+def star_weights(weights: ArrayLike | None, n: int) -> Array:
+    """Weights of ``n`` stars, one each by default (`CatalogueError` for another number of them)."""
+    values = checked_weights(weights, n)
+    return np.ones(n) if values is None else values
 
 
 def checked_covariance(covariance: ArrayLike | None, n: int) -> Array | None:
     """Covariances (n, 6, 6) as float64, or None."""
     if covariance is None:
         return None
-    values = np.asarray(covariance, dtype=np.float64)
+    values = array(covariance, "the covariance", CatalogueError)
     if values.shape != (n, 6, 6):
         raise CatalogueError(f"the covariance must have shape ({n}, 6, 6), found {values.shape}")
     return values

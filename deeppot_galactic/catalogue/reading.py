@@ -1,14 +1,20 @@
-"""Opening a catalogue file: which format it is, and one clear line where it cannot be read."""
+"""Catalogues from files: which format a file has, its stars, and one clear line where it cannot be read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from ..arguments import file_path
 from ..errors import CatalogueError
+from .settings import CatalogueSettings
 from .sources import FitsSource, Hdf5Source, Source, guarded
 from .text_sources import AsciiSource, CsvSource, NpzSource, ParquetSource, VotableSource
+
+if TYPE_CHECKING:
+    from .tracers import Tracers
 
 SUFFIXES = {
     ".fits": "fits",
@@ -82,3 +88,46 @@ def open_source(path: str | Path, *, format: str | None = None, table: str | int
         yield source
     finally:
         source.close()
+
+
+def read_tracers(path: str | Path, **options: Any) -> Tracers:
+    """Read stars from a file: FITS, ECSV, CSV, VOTable, Parquet or HDF5 table, or ``.npz`` with ``pos`` and ``vel`` [kpc, km/s].
+
+    A ``.npy`` file is not read but mapped, see `Tracers.mapped`.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; its suffix tells the format.
+    **options
+        Any field of `CatalogueSettings`: ``frame``, ``columns``, ``units``, ``ruwe_max``, ``distance_max``, ``where`` and so on.
+
+    Returns
+    -------
+    Tracers
+        ``meta`` holds the count of every cut, the columns and units used, the frame, and notes on every choice made.
+
+    Raises
+    ------
+    CatalogueError
+        With one line that names the file, column or cut at fault.
+
+    Examples
+    --------
+    >>> tracers = read_tracers("gaia.fits", where="phot_g_mean_mag < 14", distance_max=4)  # doctest: +SKIP
+    """
+    from .gaia import build_tracers
+    from .tracers import Tracers
+
+    path = file_path(path, "the file of a catalogue", CatalogueError)
+    if path.suffix == ".npy":
+        if options:
+            raise CatalogueError(f"{path}: a mapped file takes no options, found {', '.join(options)}")
+        return Tracers.mapped(path)
+    settings = CatalogueSettings.make(options)
+    with open_source(path, format=settings.format, table=settings.table) as source:
+        try:
+            return build_tracers(source, settings)
+        except CatalogueError as error:
+            message = str(error)
+            raise CatalogueError(message if str(path) in message else f"{path}: {message}") from None

@@ -1,6 +1,6 @@
-"""Stars that cannot be what they seem: faster than light, or many times the same one.
+"""Stars that cannot be what they seem: faster than light, many times the same one, or without extent in phase space.
 
-Both come from wrong units and from joins of tables, and both would go through every later stage without an error.
+They come from wrong units, from joins of tables and from columns that were filled in, and would go through later stages without an error.
 """
 
 from __future__ import annotations
@@ -8,10 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatalogueError
+from ..errors import CatalogueError, FitError
 
 LIGHT = 299792.458
 """Speed of light [km/s]."""
+NAMES = ("x", "y", "z", "vx", "vy", "vz")
+LEAST_SCALE = 1e-12
+"""Standard deviation of a coordinate, kpc or km/s, below which it is constant."""
+LEAST_EIGENVALUE = 1e-10
+"""Of the correlation matrix of the six coordinates."""
+SOME_STARS = 100_000
+"""Stars that are enough to find a linear dependence."""
 
 
 def repeated(rows: NDArray[np.float64]) -> int:
@@ -28,3 +35,23 @@ def check_speeds(rows: NDArray[np.float64]) -> None:
     if number:
         worst = float(np.abs(rows[:, 3:]).max())
         raise CatalogueError(f"{number:,} of {len(rows):,} stars move faster than light (up to {worst:.3g} km/s); check the units")
+
+
+def check_scale(scale: NDArray[np.float64]) -> None:
+    """Refuse a dimension without spread; ``scale`` holds the six standard deviations (`FitError`)."""
+    for name, value in zip(NAMES, scale, strict=True):
+        if not value > LEAST_SCALE:
+            raise FitError(f"dimension {name} is constant over the stars; all six phase-space coordinates must vary")
+
+
+def check_extent(rows: NDArray[np.float64]) -> None:
+    """Refuse stars (n, 6) that are not finite, or fill no volume in phase space (`FitError`)."""
+    bad = int((~np.isfinite(rows).all(axis=1)).sum())
+    if bad:
+        raise FitError(f"{bad} of {len(rows)} stars have a coordinate that is not finite; remove them first")
+    check_scale(rows.std(axis=0))
+    some = rows[:: max(1, len(rows) // SOME_STARS)]
+    if np.linalg.eigvalsh(np.corrcoef(some.T))[0] < LEAST_EIGENVALUE:
+        raise FitError(
+            "the six coordinates depend on each other linearly: the stars fill no volume in phase space, so they have no density"
+        )

@@ -91,7 +91,10 @@ class CatalogueSettings:
             put(name, _number(getattr(self, name), u.dimensionless_unscaled, name))
         if not isinstance(self.zero_point, bool):
             put("zero_point", _number(self.zero_point, u.mas, "zero_point", signed=True) or False)
-        put("where", (self.where,) if isinstance(self.where, str) else tuple(self.where))
+        where = (self.where,) if isinstance(self.where, str) else self.where
+        if not isinstance(where, list | tuple) or not all(isinstance(cut, str) for cut in where):
+            raise CatalogueError(f"where must be a cut such as 'phot_g_mean_mag < 14', or several, found {self.where!r}")
+        put("where", tuple(where))
         for name in ("columns", "units"):
             value = getattr(self, name)
             if value is None:

@@ -15,9 +15,12 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array, instance
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
+from .frames import resolve_frame
 from .propagation import checked_covariance, checked_weights, covariance_blocks, drawing, extent, known_covariance
+from .reading import read_tracers
 from .sanity import check_speeds
 from .settings import CatalogueSettings
 from .uncertainty import Observations
@@ -29,51 +32,11 @@ if TYPE_CHECKING:
 
     from .selection import SelectionFunction
 
+__all__ = ["Tracers", "read_tracers"]
+
 Array = NDArray[np.float64]
 CHUNK = 2**18
 """Rows of a mapped file looked at together."""
-
-
-def read_tracers(path: str | Path, **options: Any) -> Tracers:
-    """Read stars from a file: FITS, ECSV, CSV, VOTable, Parquet or HDF5 table, or ``.npz`` with ``pos`` and ``vel`` [kpc, km/s].
-
-    A ``.npy`` file is not read but mapped, see `Tracers.mapped`.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; its suffix tells the format.
-    **options
-        Any field of `CatalogueSettings`: ``frame``, ``columns``, ``units``, ``ruwe_max``, ``distance_max``, ``where`` and so on.
-
-    Returns
-    -------
-    Tracers
-        ``meta`` holds the count of every cut, the columns and units used, the frame, and notes on every choice made.
-
-    Raises
-    ------
-    CatalogueError
-        With one line that names the file, column or cut at fault.
-
-    Examples
-    --------
-    >>> tracers = read_tracers("gaia.fits", where="phot_g_mean_mag < 14", distance_max=4)  # doctest: +SKIP
-    """
-    from .gaia import build_tracers
-    from .reading import open_source
-
-    if Path(path).suffix == ".npy":
-        if options:
-            raise CatalogueError(f"{path}: a mapped file takes no options, found {', '.join(options)}")
-        return Tracers.mapped(path)
-    settings = CatalogueSettings.make(options)
-    with open_source(path, format=settings.format, table=settings.table) as source:
-        try:
-            return build_tracers(source, settings)
-        except CatalogueError as error:
-            message = str(error)
-            raise CatalogueError(message if str(path) in message else f"{path}: {message}") from None
 
 
 class Tracers:
@@ -83,8 +46,8 @@ class Tracers:
     ----------
     phase_space : array, shape (N, 6)
         (x, y, z, vx, vy, vz) [kpc, km/s]; finite. A `numpy.memmap` is kept as it is, see `mapped`; anything else is copied.
-    frame : Galactocentric, optional
-        The frame they live in, if they come from the sky.
+    frame : Galactocentric, str or mapping, optional
+        The frame they live in, if they come from the sky; a name is that of one of astropy's sets, such as "v4.0".
     weights : array, shape (N,), optional
         Non-negative weight of each star.
     covariance : array, shape (N, 6, 6), optional
@@ -99,14 +62,15 @@ class Tracers:
     Raises
     ------
     CatalogueError
-        For another shape, coordinates that are not finite, parts of different length, or observations without a frame.
+        For another shape, coordinates that are not finite or carry a unit, parts of different length, an unknown frame, or observations
+        without one.
     """
 
     def __init__(
         self,
         phase_space: ArrayLike,
         *,
-        frame: Galactocentric | None = None,
+        frame: Any = None,
         weights: ArrayLike | None = None,
         covariance: ArrayLike | None = None,
         observations: Observations | None = None,
@@ -114,7 +78,7 @@ class Tracers:
         meta: dict[str, Any] | None = None,
     ) -> None:
         mapped = isinstance(phase_space, np.memmap)
-        rows = phase_space if mapped else np.array(phase_space, dtype=np.float64)
+        rows = phase_space if mapped else np.array(array(phase_space, "phase space [kpc, km/s]", CatalogueError))
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise CatalogueError(f"phase space must have shape (N, 6), found {rows.shape}")
         bad = sum(int((~np.isfinite(rows[k : k + CHUNK]).all(axis=1)).sum()) for k in range(0, len(rows), CHUNK))
@@ -122,7 +86,7 @@ class Tracers:
             raise CatalogueError(f"{bad} of {len(rows)} stars have a coordinate that is not finite; remove them first")
         rows.setflags(write=False)
         self._rows: Array = rows
-        self.frame = frame
+        self.frame: Galactocentric | None = None if frame is None else resolve_frame(frame)
         self.weights = checked_weights(weights, len(rows))
         self._covariance = checked_covariance(covariance, len(rows))
         if (observations is not None and len(observations) != len(rows)) or (ids is not None and len(ids) != len(rows)):
@@ -220,7 +184,7 @@ class Tracers:
         pos: u.Quantity,
         vel: u.Quantity,
         *,
-        frame: Galactocentric | None = None,
+        frame: Any = None,
         weights: ArrayLike | None = None,
         covariance: ArrayLike | None = None,
         source: str = "phase space",
@@ -231,7 +195,7 @@ class Tracers:
         ----------
         pos, vel : Quantity, shape (N, 3)
             Positions and velocities; masked values are not finite.
-        frame : Galactocentric, optional
+        frame : Galactocentric, str or mapping, optional
             The frame they live in.
         weights : array, shape (N,), optional
             Non-negative weight of each star.
@@ -251,26 +215,9 @@ class Tracers:
         CatalogueError
             If the shapes differ or no finite star is left.
         """
-        x, v = vectors(pos, LENGTH, "positions"), vectors(vel, VELOCITY, "velocities")
-        if len(x) != len(v):
-            raise CatalogueError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
-        rows = np.concatenate([x, v], axis=1)
-        mask = np.asarray(getattr(pos, "mask", False)) | np.asarray(getattr(vel, "mask", False))
-        good = np.isfinite(rows).all(axis=1) & ~np.broadcast_to(mask, x.shape).any(axis=1)
-        left = int(np.count_nonzero(good))
-        if not left:
-            raise CatalogueError(f"none of the {len(rows)} stars has six finite coordinates")
-        cuts = [{"name": "finite coordinates", "removed": len(rows) - left, "left": left}]
-        meta = {"source": source, "kind": "phase space", "n_read": len(rows), "n_complete": left, "cuts": cuts, "notes": []}
-        values = checked_weights(weights, len(rows))
-        errors = checked_covariance(covariance, len(rows))
-        return cls(
-            rows[good],
-            frame=frame,
-            weights=None if values is None else values[good],
-            covariance=None if errors is None else errors[good],
-            meta=meta,
-        )
+        from .phase_space import tracers_from_phase_space
+
+        return tracers_from_phase_space(pos, vel, frame=frame, weights=weights, covariance=covariance, source=source)
 
     @property
     def phase_space(self) -> Array:
@@ -398,7 +345,7 @@ class Tracers:
         Raises
         ------
         CatalogueError
-            If ``mask`` is neither.
+            If ``mask`` is neither, or an index is out of range.
         """
         index = np.asarray(mask)
         if index.dtype == bool:
@@ -406,6 +353,8 @@ class Tracers:
                 raise CatalogueError(f"the mask has shape {index.shape}, expected ({len(self)},)")
         elif index.ndim != 1 or index.dtype.kind not in "iu":
             raise CatalogueError(f"select takes a boolean mask or indices, found an array of {index.dtype} with shape {index.shape}")
+        elif len(index) and (index.max() >= len(self) or index.min() < -len(self)):
+            raise CatalogueError(f"select was given index {int(index[np.argmax(np.abs(index))])}; there are {len(self)} stars")
         rows = self._rows[index]
         meta = dict(self.meta)
         if name is not None:
@@ -435,11 +384,11 @@ class Tracers:
         Raises
         ------
         VolumeError
-            If there are none; the message says where the stars are.
+            If there are none (the message says where the stars are), or ``volume`` is no `Volume`.
         CatalogueError
             If one of them is faster than light.
         """
-        inside = volume.contains(self._rows[:, :3])
+        inside = instance(volume, Volume, "volume", VolumeError).contains(self._rows[:, :3])
         if not inside.any():
             raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {extent(self._rows)}")
         chosen = self.select(inside, name=volume.describe())
@@ -485,8 +434,13 @@ class Tracers:
         ------
         UnitsError
             For a bare array or a wrong unit.
+        CatalogueError
+            For more than one vector.
         """
-        offset = np.concatenate([vectors(x0, LENGTH, "x0")[0], vectors(v0, VELOCITY, "v0")[0]])
+        centre = vectors(x0, LENGTH, "x0"), vectors(v0, VELOCITY, "v0")
+        if len(centre[0]) != 1 or len(centre[1]) != 1:
+            raise CatalogueError("x0 and v0 must be one vector each, shape (3,)")
+        offset = np.concatenate(centre, axis=1)[0]
         record = {"x0_kpc": offset[:3].tolist(), "v0_km_s": offset[3:].tolist()}
         return Tracers(
             self._rows - offset, weights=self.weights, covariance=self.covariance, ids=self.ids, meta={**self.meta, "offset": record}

@@ -18,6 +18,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from ..arguments import array, whole
+from ..arguments import device as valid_device
 from ..errors import FitError, StoreError
 from ..store import read_model, rebuilding, write_model
 from ..training import History
@@ -33,8 +35,6 @@ Array = NDArray[np.float64]
 KIND = "distribution"
 ROWS = 16384
 """Stars evaluated at once."""
-MOST_STEPS = 10_000
-"""Solver steps accepted from a file."""
 
 
 class Distribution(ABC):
@@ -118,7 +118,10 @@ class Distribution(ABC):
         ------
         FitError
             For another precision.
+        ConfigError
+            For a device that is not there.
         """
+        device = None if device is None else valid_device(device)
         kinds = {None: None, "float32": torch.float32, "float64": torch.float64}
         if dtype not in kinds:
             raise FitError(f"precision {dtype!r} is unknown; choose float32 or float64")
@@ -142,8 +145,10 @@ class Distribution(ABC):
         Raises
         ------
         FitError
-            If the estimator has no scale of its own.
+            If the estimator has no scale of its own, or ``n_stars`` is not positive.
         """
+        if not (n_stars > 0.0 and np.isfinite(n_stars)):
+            raise FitError(f"f must integrate to a positive number of stars, found {n_stars}")
         if not hasattr(self, "log_scale"):
             raise FitError(f"a distribution made by {self.estimator} has no scale of its own")
         self.log_scale += float(np.log(n_stars / self.n_stars))  # type: ignore[has-type]
@@ -168,7 +173,7 @@ class Distribution(ABC):
         FitError
             If x has another shape.
         """
-        rows = np.atleast_2d(np.asarray(x, dtype=np.float64))
+        rows = np.atleast_2d(array(x, "phase space", FitError))
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise FitError(f"phase space must have shape (N, 6), found {rows.shape}")
         log_density, score = np.empty(len(rows)), np.empty_like(rows)
@@ -243,9 +248,9 @@ class Distribution(ABC):
         Raises
         ------
         FitError
-            For an estimator without a sampler, or a flow of which too few draws fall inside the volume.
+            For an estimator without a sampler, a flow of which too few draws fall inside the volume, or numbers that are not whole.
         """
-        x = self._sample(n, seed)
+        x = self._sample(whole(n, "n", least=1, error=FitError), whole(seed, "seed", error=FitError))
         return x[:, :3] * LENGTH, x[:, 3:] * VELOCITY
 
     def save(self, path: str | Path) -> None:
@@ -299,6 +304,8 @@ class Distribution(ABC):
         StoreError
             When the file is missing, damaged, too new, or no distribution.
         """
+        from .rebuild import rebuild
+
         tensors, header = read_model(path, KIND)
         with rebuilding(path):
             df = rebuild(tensors, header)
@@ -306,47 +313,6 @@ class Distribution(ABC):
             if not all(np.isfinite(values).all() for values in df.evaluate(somewhere)):
                 raise StoreError(f"{path} is damaged: ln f is not finite in the volume")
             return df
-
-
-def rebuild(tensors: dict[str, NDArray[Any]], header: dict[str, Any]) -> Distribution:
-    """A distribution from its arrays and its description."""
-    from ..catalogue.volumes import Volume
-    from .estimators import estimator_class
-
-    _check_sizes(tensors, header["state"])
-    common = {
-        "volume": Volume.from_dict(header["volume"]),
-        "n_stars": float(header["n_stars"]),
-        "history": History.from_dict(header["history"]),
-        "meta": header["meta"],
-    }
-    return estimator_class(header["estimator"])._from_state(tensors, header["state"], common)
-
-
-def precision_of(tensors: dict[str, NDArray[Any]]) -> torch.dtype:
-    """Precision of the stored arrays of a network."""
-    kinds = {array.dtype for array in tensors.values()}
-    for kind, precision in ((np.float32, torch.float32), (np.float64, torch.float64)):
-        if kinds == {np.dtype(kind)}:
-            return precision
-    raise StoreError(f"the network is stored as {', '.join(sorted(map(str, kinds)))}, expected float32 or float64")
-
-
-def _check_sizes(tensors: dict[str, NDArray[Any]], state: Any) -> None:
-    """Refuse network sizes that the stored arrays do not have, before anything of that size is made (`StoreError`)."""
-    if not isinstance(state, dict):
-        raise StoreError("the description of the estimator is not a mapping")
-    sizes = {size for array in tensors.values() for size in array.shape}
-    for part in (state, state.get("flow")):
-        if isinstance(part, dict):
-            width, layers = part.get("width", 0), [part.get(name, 1) for name in ("depth", "chain")]
-            steps = part.get("steps", 1)
-            if not isinstance(steps, int) or not 0 < steps <= MOST_STEPS:
-                raise StoreError(f"the description speaks of {str(steps)[:20]} solver steps, expected 1 to {MOST_STEPS}")
-            if "width" in part and (not isinstance(width, int) or width not in sizes):
-                raise StoreError(f"the description speaks of a network of width {str(width)[:20]}, which is not stored")
-            if not all(isinstance(number, int) and 0 < number <= len(tensors) for number in layers):
-                raise StoreError("the description speaks of more layers than are stored")
 
 
 def _phase_space(pos: Quantity, vel: Quantity) -> Array:

@@ -24,8 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..catalogue.sanity import check_scale
 from ..errors import FitError
-from .whitening import Whitening, chebyshev, check_scale, fit_profile, quantile_bins, smooth_saturation
+from .whitening import Whitening, chebyshev, fit_profile, quantile_bins, smooth_saturation
 
 
 class DiscWhitening(Whitening):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from concurrent.futures import Executor
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..catalogue.sanity import repeated
-from ..catalogue.volumes import Ball, Cylinder
-from ..errors import ConfigError, FitError
+from ..arguments import device as valid_device
+from ..arguments import instance, replaced, whole
+from ..catalogue.sanity import check_extent, repeated
+from ..catalogue.tracers import Tracers
+from ..catalogue.volumes import Ball, Cylinder, Volume
+from ..errors import CatalogueError, ConfigError, FitError, VolumeError
 from .base import Distribution
 from .disc_whitening import DiscWhitening
 from .flow_fit import fit_flow
@@ -27,21 +30,15 @@ from .sphere_whitening import SphereWhitening
 from .stitching import fit_stitched
 from .thinning import CHUNK, most_stars, thinned
 from .training_volume import training_volume
-from .whitening import AffineWhitening, Whitening, check_scale
+from .whitening import AffineWhitening, Whitening
 
 if TYPE_CHECKING:
-    from ..catalogue.tracers import Tracers
-    from ..catalogue.volumes import Volume
     from ..training import Progress
 
 LEAST_STARS = 500
 """Fewer stars than this say nothing about a density in six dimensions."""
 MOST_DUPLICATES = 0.01
 """Share of stars that may coincide exactly with another one."""
-LEAST_EIGENVALUE = 1e-10
-"""Of the correlation matrix of the six coordinates."""
-SOME_STARS = 100_000
-"""Stars that are enough to find a linear dependence."""
 
 PRESETS: dict[str, Any] = {
     "fast": ScoreMatchingSettings(),
@@ -81,7 +78,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"setting {name!r} does not belong to the distribution preset {preset!r}{_nearest(name, known)}")
-    return replace(settings, **overrides)
+    return replaced(settings, overrides, ConfigError)
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -121,15 +118,7 @@ def check_symmetries(settings: Any, volume: Volume) -> None:
 def _check(x: NDArray[np.float64], volume: Volume) -> None:
     if len(x) < LEAST_STARS:
         raise FitError(f"only {len(x)} stars in the {volume.describe()}; at least {LEAST_STARS} are needed for a density in six dimensions")
-    bad = int((~np.isfinite(x).all(axis=1)).sum())
-    if bad:
-        raise FitError(f"{bad} of {len(x)} stars have a coordinate that is not finite; remove them first")
-    check_scale(x.std(axis=0))
-    some = x[:: max(1, len(x) // SOME_STARS)]
-    if np.linalg.eigvalsh(np.corrcoef(some.T))[0] < LEAST_EIGENVALUE:
-        raise FitError(
-            "the six coordinates depend on each other linearly: the stars fill no volume in phase space, so they have no density"
-        )
+    check_extent(x)
     copies = repeated(x)
     if copies > MOST_DUPLICATES * len(x):
         raise FitError(f"{copies} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")
@@ -188,7 +177,9 @@ def fit_distribution(
     FitError
         For too few or duplicate stars, a constant dimension, or a training that diverged.
     ConfigError
-        For an unknown preset or setting.
+        For an unknown preset or setting, one of the wrong kind, or a device that is not there.
+    CatalogueError
+        If ``tracers`` are none.
 
     Examples
     --------
@@ -196,6 +187,12 @@ def fit_distribution(
     >>> score_x, score_v = df.score(tracers.pos, tracers.vel)  # doctest: +SKIP
     """
     settings = resolve_settings(preset, overrides)
+    instance(tracers, Tracers, "tracers", CatalogueError)
+    instance(volume, Volume, "volume", VolumeError)
+    seed, members = whole(seed, "seed", error=ConfigError), whole(members, "members", least=1, error=ConfigError)
+    device = valid_device(device)
+    if executor is not None and not callable(getattr(executor, "map", None)):
+        raise ConfigError(f"executor must be a concurrent.futures.Executor, found a {type(executor).__name__}")
     if members != 1:
         from .ensemble import fit_ensemble
 

@@ -20,8 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .base import Distribution, precision_of
+from .base import Distribution
 from .padding import Padding
+from .rebuild import precision_of
 from .rejection import collect
 from .vector_field import VectorField
 from .whitening import Whitening

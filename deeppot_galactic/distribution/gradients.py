@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import instance, whole
 from ..catalogue.copies import Copies, error_copies
-from ..errors import ConfigError, FitError
+from ..catalogue.tracers import Tracers
+from ..errors import CatalogueError, ConfigError, FitError
 from ..store import rebuilding
 from .base import Distribution
 from .gradient_file import COPIES, read_hdf5, write_hdf5
 from .gradient_stream import blocks, point_source, stream
 
 if TYPE_CHECKING:
-    from ..catalogue.tracers import Tracers
     from ..catalogue.volumes import Volume
     from ..training import Progress
 
@@ -67,6 +68,8 @@ class GradientSample:
         copies: Copies | None = None,
         copy_weights: Array | None = None,
     ) -> None:
+        for name, values in (("points", points), ("log_density", log_density), ("score", score)):
+            instance(values, np.ndarray, name, FitError)
         if points.ndim != 2 or points.shape[1] != 6 or score.shape != points.shape or log_density.shape != points.shape[:1]:
             raise FitError(f"points (N, 6), score (N, 6) and log_density (N,) disagree: {points.shape}, {score.shape}, {log_density.shape}")
         self.points, self.log_density, self.score = points, log_density, score
@@ -92,8 +95,10 @@ class GradientSample:
         ------
         VolumeError
             When no star lies in the volume.
+        CatalogueError
+            If ``tracers`` are none.
         """
-        stars = tracers.within(volume)
+        stars = instance(tracers, Tracers, "tracers", CatalogueError).within(volume)
         x = stars.phase_space
         return cls(x, np.full(len(x), np.nan), np.full(x.shape, np.nan), volume=volume, weights=stars.weights, meta={"source": "stars"})
 
@@ -182,6 +187,8 @@ def draw_gradients(
     FitError
         When there is neither a sampler nor stars, or ``n`` is not positive.
     """
+    instance(df, Distribution, "df", FitError)
+    n, seed = whole(n, "n", least=1, error=FitError), whole(seed, "seed", error=FitError)
     source = point_source(df, n, seed, tracers)
     meta = {"source": source.name, "estimator": df.estimator, "seed": seed, "n": source.n, "n_stars": df.n_stars, "errors": errors}
     copies, copy_weights = (None, None) if errors == "ignore" else _error_copies(df, tracers, n, errors, seed)

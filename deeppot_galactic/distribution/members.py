@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from ..training import History
-from .base import Distribution, rebuild
+from .base import Distribution
+from .rebuild import rebuild
 
 Job = TypeVar("Job")
 

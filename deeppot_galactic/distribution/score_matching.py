@@ -24,12 +24,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..training import Progress, ShuffledBatches, TrainingSettings, split_indices, train
-from .base import Distribution, precision_of
+from .base import Distribution
 from .energy_network import EnergyNetwork
 from .features import DiscFeatures, Features, PlainFeatures
 from .importance import resampled
 from .noise import NoisyBatches, NoisyStars, check_treatment
 from .normalisation import log_normalisation
+from .rebuild import precision_of
 from .whitening import Whitening
 
 if TYPE_CHECKING:

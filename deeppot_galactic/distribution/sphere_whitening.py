@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..catalogue.sanity import check_scale
 from .disc_whitening import _expm1_over, _log1p_over
-from .whitening import Whitening, chebyshev, check_scale, fit_profile, quantile_bins, smooth_saturation
+from .whitening import Whitening, chebyshev, fit_profile, quantile_bins, smooth_saturation
 
 
 class SphereWhitening(Whitening):

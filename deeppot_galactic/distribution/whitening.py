@@ -19,7 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import FitError, StoreError
+from ..catalogue.sanity import check_scale
+from ..errors import StoreError
 
 MAX_CHUNK = 65536
 """Rows differentiated at once, which bounds the memory."""
@@ -105,22 +106,6 @@ class AffineWhitening(Whitening):
 
     def inverse(self, y: Tensor) -> Tensor:
         return y * self.parameters["scale"] + self.parameters["mean"]
-
-
-NAMES = ("x", "y", "z", "vx", "vy", "vz")
-
-
-def check_scale(scale: NDArray[np.float64]) -> None:
-    """Refuse a dimension without spread.
-
-    Raises
-    ------
-    FitError
-        Naming the dimension.
-    """
-    for name, value in zip(NAMES, scale, strict=True):
-        if not value > 1e-12:
-            raise FitError(f"dimension {name} is constant over the stars; all six phase-space coordinates must vary")
 
 
 def smooth_saturation(s: Tensor, limit: Tensor) -> Tensor:

@@ -26,6 +26,8 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import whole
+from ..catalogue.propagation import star_weights
 from ..errors import DeepPotError
 from ..units import LENGTH, to_internal, vectors
 
@@ -72,7 +74,7 @@ class Bar:
 
 def fourier(pos: Array, edges: Array, *, m: int = 2, weights: ArrayLike | None = None) -> tuple[NDArray[np.complex128], Array]:
     """A_m exp(i m phi_m) per annulus (K,), complex, and the number of effective stars (K,), for positions (N, 3) in kpc."""
-    w = np.ones(len(pos)) if weights is None else np.asarray(weights, np.float64)
+    w = star_weights(weights, len(pos))
     radius, phi = np.hypot(pos[:, 0], pos[:, 1]), np.arctan2(pos[:, 1], pos[:, 0])
     total, squares, real, imaginary = (
         np.histogram(radius, edges, weights=value)[0] for value in (w, w**2, w * np.cos(m * phi), w * np.sin(m * phi))
@@ -179,7 +181,7 @@ def measure_bar(
         If no annulus has enough stars.
     """
     x = vectors(pos, LENGTH, "pos")
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    w, annuli = star_weights(weights, len(x)), whole(annuli, "annuli", least=1)
     if z_max is not None:
         near = np.abs(x[:, 2]) < float(to_internal(z_max, LENGTH, "z_max"))
         x, w = x[near], w[near]

@@ -21,6 +21,7 @@ import numpy as np
 from astropy.table import QTable
 from numpy.typing import ArrayLike
 
+from ..catalogue.propagation import star_weights
 from ..errors import DeepPotError, ExtrapolationWarning
 from ..units import LENGTH, VELOCITY, vectors
 from .frequencies import RESONANCES, TOLERANCE, orbital_frequencies, resonance_fractions, resonance_ratio
@@ -86,10 +87,12 @@ def classify_stars(
         Without naif.
     """
     x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
+    if len(x) != len(v):
+        raise DeepPotError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
     if not len(x) or limit < 1:
         raise DeepPotError(f"no stars to classify: {len(x)} in the catalogue, limit {limit}")
     index = np.sort(np.random.default_rng(seed).permutation(len(x))[:limit])
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    w = star_weights(weights, len(x))
     times = u.Quantity(np.linspace(0, 1, samples) * duration)
     with warnings.catch_warnings():
         # the table says which ones

@@ -28,8 +28,10 @@ import numpy as np
 from astropy.table import QTable
 from numpy.typing import NDArray
 
+from ..arguments import array
+from ..catalogue.propagation import star_weights
 from ..errors import DeepPotError, MissingPackageError
-from ..units import ANGULAR_SPEED, LENGTH, TIME, VELOCITY, to_internal
+from ..units import ANGULAR_SPEED, LENGTH, TIME, VELOCITY, radians, to_internal
 from .orbits import Orbits
 
 Array = NDArray[np.float64]
@@ -63,7 +65,7 @@ def orbital_frequencies(orbits: Orbits) -> u.Quantity:
     try:
         from naif import find_peak_freqs
     except ImportError:
-        raise MissingPackageError("orbital frequencies need naif: pip install naif") from None
+        raise MissingPackageError("orbital frequencies need naif: pip install 'deeppot-galactic[orbits]'") from None
     t = to_internal(orbits.time, TIME, "time")
     if len(t) < MIN_SAMPLES or not np.allclose(np.diff(t), t[1] - t[0], rtol=1e-6):
         raise DeepPotError(f"frequencies need at least {MIN_SAMPLES} equidistant outputs, found {len(t)}")
@@ -117,23 +119,31 @@ def resonance_fractions(ratio: Array, *, tolerance: float = TOLERANCE, weights: 
     -------
     QTable
         Columns ``name``, ``ratio``, ``fraction``, ``error``.
+
+    Raises
+    ------
+    DeepPotError
+        Without stars, or for another number of weights.
     """
-    w = np.ones(len(ratio)) if weights is None else np.asarray(weights, np.float64)
+    ratio = np.atleast_1d(array(ratio, "ratio"))
+    if not len(ratio):
+        raise DeepPotError("no stars: they have no fractions near a resonance")
+    w = star_weights(weights, len(ratio))
     effective = w.sum() ** 2 / np.sum(w**2)
     fractions = np.array([w[np.abs(ratio - value) < tolerance].sum() / w.sum() for value in RESONANCES.values()])
     errors = np.sqrt(fractions * (1 - fractions) / effective)
     return QTable([list(RESONANCES), list(RESONANCES.values()), fractions, errors], names=["name", "ratio", "fraction", "error"])
 
 
-def surface_of_section(orbits: Orbits, *, bar_angle: float = 0.0) -> tuple[NDArray[np.intp], u.Quantity, u.Quantity]:
+def surface_of_section(orbits: Orbits, *, bar_angle: Any = 0.0) -> tuple[NDArray[np.intp], u.Quantity, u.Quantity]:
     """Crossings of the bar's long axis.
 
     Parameters
     ----------
     orbits : Orbits
         With outputs close enough to follow the motion (a few Myr).
-    bar_angle : float
-        Azimuth of the bar in rad.
+    bar_angle : float or Quantity
+        Azimuth of the bar, in rad if bare.
 
     Returns
     -------
@@ -141,8 +151,14 @@ def surface_of_section(orbits: Orbits, *, bar_angle: float = 0.0) -> tuple[NDArr
         Which orbit crosses.
     x, v_x : Quantity (K,)
         Place along the bar and velocity in its frame, where y = 0 and dy/dt > 0.
+
+    Raises
+    ------
+    UnitsError
+        If ``bar_angle`` is no angle.
     """
-    c, s = np.cos(bar_angle), np.sin(bar_angle)
+    angle = radians(bar_angle, "bar_angle")
+    c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, s, 0], [-s, c, 0], [0, 0, 1.0]])
     x = np.asarray(orbits.pos.to_value(LENGTH)) @ turn.T
     omega = to_internal(orbits.omega, ANGULAR_SPEED, "omega")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ..errors import DeepPotError
 from ..potential.blended import GlobalPotential, as_global
-from ..units import LENGTH, POTENTIAL, vectors
+from ..units import LENGTH, POTENTIAL, radians, vectors
 from .resonances import circular_frequencies
 
 Array = NDArray[np.float64]
@@ -125,15 +125,15 @@ def growth_rate(potential: GlobalPotential, x: Array) -> float:
     return float(np.linalg.eigvals(system).real.max())
 
 
-def lagrange_points(potential: Any, *, bar_angle: float | None = None) -> list[LagrangePoint]:
+def lagrange_points(potential: Any, *, bar_angle: Any = None) -> list[LagrangePoint]:
     """All stationary points of the effective potential within one and a half corotation radii.
 
     Parameters
     ----------
     potential : PotentialModel or GlobalPotential
         With a pattern speed.
-    bar_angle : float, optional
-        Azimuth of the bar in rad: L1 is the saddle nearest to it, L4 the maximum a quarter turn ahead. By default the azimuth of the
+    bar_angle : float or Quantity, optional
+        Azimuth of the bar, in rad if bare: L1 is the saddle nearest to it, L4 the maximum a quarter turn ahead. By default that of the
         first saddle.
 
     Returns
@@ -145,8 +145,11 @@ def lagrange_points(potential: Any, *, bar_angle: float | None = None) -> list[L
     ------
     DeepPotError
         If there is no corotation radius.
+    UnitsError
+        If ``bar_angle`` is no angle.
     """
     potential = as_global(potential)
+    bar_angle = None if bar_angle is None else radians(bar_angle, "bar_angle")
     rate = abs(float(potential.omega[2]))
     radii = np.geomspace(0.05, 4 * (potential.volume.size + float(np.linalg.norm(potential.volume.center))), 200)
     above = np.flatnonzero(circular_frequencies(potential, radii)[0] > rate)

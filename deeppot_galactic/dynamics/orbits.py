@@ -261,7 +261,7 @@ def integrate_orbits(
     Raises
     ------
     DeepPotError
-        If positions or velocities are not finite, or the times are not monotonic.
+        If positions or velocities are not finite, the times not monotonic, or ``step`` or ``tolerance`` not positive.
 
     Warns
     -----
@@ -272,6 +272,8 @@ def integrate_orbits(
     x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
     if x.shape != v.shape or not (np.isfinite(x).all() and np.isfinite(v).all()):
         raise DeepPotError(f"positions {x.shape} and velocities {v.shape} must be finite and of the same shape (N, 3)")
+    if not tolerance > 0:
+        raise DeepPotError(f"the tolerance must be positive, found {tolerance}")
     at, h = to_internal(times, TIME, "times"), float(to_internal(step, TIME, "step"))
     if not h > 0:
         raise DeepPotError(f"the step must be positive, found {step}")

@@ -32,6 +32,7 @@ from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import root_scalar
 
+from ..arguments import whole
 from ..errors import DeepPotError
 from ..potential.axisymmetric import AxisymmetricPotential
 from ..potential.blended import as_global
@@ -139,7 +140,7 @@ def resonances(
     *,
     omega: u.Quantity | None = None,
     omega_error: u.Quantity | None = None,
-    m: Sequence[int] = (2, 4),
+    m: int | Sequence[int] = (2, 4),
     r_min: u.Quantity = 0.05 * u.kpc,
     r_max: u.Quantity | None = None,
     ensemble: Sequence[Any] = (),
@@ -150,10 +151,10 @@ def resonances(
     ----------
     potential : PotentialModel, GlobalPotential or AxisymmetricPotential
     omega : Quantity, optional
-        Pattern speed; by default the z component of the potential's own.
+        Pattern speed, or a vector of which the z component counts; by default the z component of the potential's own.
     omega_error : Quantity, optional
         Its error; by default that of the model, if ``potential`` is one and ``omega`` is its own.
-    m : sequence of int
+    m : int or sequence of int
         Symmetries of the pattern.
     r_min, r_max : Quantity
         Range scanned; by default out to three times the reach of the training volume.
@@ -168,8 +169,9 @@ def resonances(
     Raises
     ------
     DeepPotError
-        If the pattern speed is zero or not finite.
+        If the pattern speed is zero or not finite, or not 0 < ``r_min`` < ``r_max``.
     """
+    symmetries = [whole(number, "each of m", least=1) for number in np.atleast_1d(np.asarray(m, object))]
     own_error = getattr(potential, "omega_error", None)
     if omega is None and omega_error is None and own_error is not None and np.isfinite(own_error[2]):
         omega_error = own_error[2]
@@ -180,13 +182,16 @@ def resonances(
     model = _axisymmetric(potential)
     reach = potential.volume.size + float(np.linalg.norm(potential.volume.center - potential.x0))
     top = 3 * reach if r_max is None else float(to_internal(r_max, LENGTH, "r_max"))
-    radii = np.geomspace(float(to_internal(r_min, LENGTH, "r_min")), top, SCAN)
+    bottom = float(to_internal(r_min, LENGTH, "r_min"))
+    if not 0.0 < bottom < top:
+        raise DeepPotError(f"resonances are sought between 0 < r_min < r_max, found {bottom:g} and {top:g} kpc")
+    radii = np.geomspace(bottom, top, SCAN)
     rates, kappa, _ = circular_frequencies(model, radii)
     error_p = np.nan if omega_error is None else float(to_internal(omega_error, ANGULAR_SPEED, "omega_error"))
     common = None if omega_error is None else omega_p * ANGULAR_SPEED
-    members = [resonances(as_global(member), omega=common, m=m, r_min=r_min, r_max=top * LENGTH) for member in ensemble]
+    members = [resonances(as_global(member), omega=common, m=symmetries, r_min=r_min, r_max=top * LENGTH) for member in ensemble]
     found = []
-    for kind, symmetry, function in _mismatches(omega_p, m):
+    for kind, symmetry, function in _mismatches(omega_p, symmetries):
         for order, (radius, slope) in enumerate(_roots(model, function, radii, function(rates, kappa)), start=1):
             ring = np.linspace(0, 2 * np.pi, 64, endpoint=False)
             x = radius * np.column_stack([np.cos(ring), np.sin(ring), 0 * ring]) + potential.x0

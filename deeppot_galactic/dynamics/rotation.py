@@ -22,10 +22,12 @@ import numpy as np
 from astropy.table import QTable
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import DeepPotError
+from ..arguments import whole
+from ..catalogue.propagation import star_weights
+from ..errors import DeepPotError, UnitsError
 from ..potential.axisymmetric import AxisymmetricPotential
 from ..potential.blended import as_global
-from ..units import ACCELERATION, LENGTH, VELOCITY, to_internal, vectors
+from ..units import ACCELERATION, LENGTH, VELOCITY, lengths, to_internal, vectors
 from .resonances import circular_frequencies
 
 Array = NDArray[np.float64]
@@ -52,9 +54,15 @@ def rotation_curve(potential: Any, radii: u.Quantity) -> u.Quantity:
     -------
     Quantity, shape (N,)
         km/s.
+
+    Raises
+    ------
+    UnitsError
+        For radii that are no lengths, or negative.
     """
-    r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
-    return u.Quantity(circular_frequencies(potential, r)[0] * r, VELOCITY)
+    r = lengths(radii, "radii")
+    away = np.maximum(r, 1e-9)
+    return u.Quantity(circular_frequencies(potential, away)[0] * r, VELOCITY)
 
 
 def _smooth_slope(log_radius: Array, log_value: Array, weights: Array, degree: int) -> Array:
@@ -99,11 +107,15 @@ def asymmetric_drift(
     Raises
     ------
     DeepPotError
-        If fewer annuli than ``degree`` + 2 are left.
+        If fewer annuli than ``degree`` + 2 are left, positions, velocities and weights differ in number, or ``degree`` is below one.
+    UnitsError
+        For edges that do not increase, or quantities in other units.
     """
     x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
-    borders = to_internal(edges, LENGTH, "edges")
-    w = np.ones(len(x)) if weights is None else np.asarray(weights, np.float64)
+    if len(x) != len(v):
+        raise DeepPotError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
+    borders, degree = lengths(edges, "edges", least=2), whole(degree, "degree", least=1)
+    w = star_weights(weights, len(x))
     near = np.abs(x[:, 2]) < float(to_internal(z_max, LENGTH, "z_max"))
     x, v, w = x[near], v[near], w[near]
     radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-12)
@@ -150,9 +162,16 @@ def vertical_force(potential: Any, radii: u.Quantity, height: u.Quantity = 1.1 *
     -------
     Quantity, shape (N,)
         km^2/s^2/kpc.
+
+    Raises
+    ------
+    UnitsError
+        For radii that are no lengths or negative, or more than one height.
     """
-    r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
-    x = np.column_stack([r, np.zeros_like(r), np.full_like(r, float(to_internal(height, LENGTH, "height")))])
+    r, z = lengths(radii, "radii"), to_internal(height, LENGTH, "height")
+    if z.ndim != 0:
+        raise UnitsError(f"height must be one length, found {height}")
+    x = np.column_stack([r, np.zeros_like(r), np.full_like(r, float(z))])
     model = _axisymmetric(potential)
     return u.Quantity(-model.gradient(x + model.x0)[:, 2], ACCELERATION)
 
@@ -172,7 +191,7 @@ def escape_speed(potential: Any, radii: u.Quantity) -> u.Quantity:
     Quantity, shape (N,)
         km/s.
     """
-    r = np.atleast_1d(to_internal(radii, LENGTH, "radii"))
+    r = lengths(radii, "radii")
     model = _axisymmetric(potential)
     phi = model.potential(np.column_stack([r, np.zeros((len(r), 2))]) + model.x0)
     return u.Quantity(np.sqrt(np.maximum(-2 * phi, 0)), VELOCITY)

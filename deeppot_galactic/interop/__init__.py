@@ -96,4 +96,4 @@ def _require(package: str) -> None:
     from ..errors import MissingPackageError
 
     if find_spec(package) is None:
-        raise MissingPackageError(f"{package} is not installed: pip install {package}")
+        raise MissingPackageError(f"{package} is not installed: pip install 'deeppot-galactic[{package}]'")

@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import BSpline, make_interp_spline
 
+from ..arguments import whole
 from ..catalogue.volumes import Ball, Cylinder, Volume
 from ..errors import ExportError
 from ..potential.analytic import NFW, AnalyticPotential, Evaluation, InnerPotential, Sum, from_array, to_array
@@ -295,15 +296,16 @@ def compile_potential(potential: Any, *, nodes: tuple[int, int, int] = NODES, n_
     Raises
     ------
     ExportError
-        If the inner potential is not finite on the grid, or the grid is too small.
+        If the inner potential is not finite on the grid, the grid is too small, or ``n_check`` below one.
     """
     potential = as_global(potential)
     if not isinstance(potential, GlobalPotential):
         raise ExportError(f"cannot compile a {type(potential).__name__}: compile the potential it is made from")
     if isinstance(potential.inner, SplinePotential):
         return potential
-    if min(nodes) < 2 * DEGREE:
-        raise ExportError(f"the grid needs at least {2 * DEGREE} nodes per axis, found {nodes}")
+    if not isinstance(nodes, tuple | list) or len(nodes) != 3 or min(nodes) < 2 * DEGREE:
+        raise ExportError(f"the grid needs nodes along x, y and z, at least {2 * DEGREE} each, found {nodes}")
+    n_check = whole(n_check, "n_check", least=1, error=ExportError)
     start = time.perf_counter()
     spline = spline_of(potential.inner, spline_axes(potential.volume), nodes)
     seconds = time.perf_counter() - start

@@ -173,13 +173,11 @@ def load(path: str | Path, *, to: str | None = None, **options: Any) -> Any:
     potential, header = _read(path)
     to = to or header.get("host") or "gala"
     options = {"backend": "exact" if "inner" in header else "compiled", **options}
-    if to == "galpy":
-        from .galpy import to_galpy
+    from . import to_gala, to_galpy
 
+    if to == "galpy":
         return to_galpy(potential, **options)
     if to == "gala":
-        from .gala import to_gala
-
         return to_gala(potential, **options)
     raise ExportError(f"unknown package {to!r}: expected one of {', '.join(HOSTS)}")
 

@@ -22,14 +22,16 @@ from typing import Any
 
 import astropy.units as u
 import gala.integrate as gi
+import gala.units as unit_systems
 import numpy as np
 from gala.potential import ConstantRotatingFrame, PotentialBase
 from gala.potential.common import PotentialParameter
 from gala.potential.hamiltonian import Hamiltonian  # pyright: ignore[reportAttributeAccessIssue]
-from gala.units import galactic
+from gala.units import UnitSystem, galactic
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ..arguments import instance
 from ..errors import ExportError
 from ..potential.blended import GlobalPotential
 from ..units import ANGULAR_SPEED, LENGTH, POTENTIAL, TIME
@@ -41,6 +43,17 @@ Array = NDArray[np.float64]
 def _scale(unit: Any, units: Any) -> float:
     """One of ``unit`` in the unit system ``units``."""
     return float(u.Quantity(1.0, unit).decompose(units).value)
+
+
+def _unit_system(units: Any) -> UnitSystem:
+    """gala's unit system, from itself, its name, or the units that make one."""
+    try:
+        found = getattr(unit_systems, units) if isinstance(units, str) else units
+        found = found if isinstance(found, UnitSystem) else UnitSystem(*found)
+        _scale(TIME, found)
+    except (AttributeError, TypeError, ValueError):
+        raise ExportError(f"units must be one of gala's unit systems with a length and a time, or its name, found {units!r}") from None
+    return found
 
 
 def _option(name: str, **options: Any) -> PotentialParameter:
@@ -64,14 +77,14 @@ class LearnedPotential(PotentialBase):
     Raises
     ------
     ExportError
-        If ``R`` is not one 3 x 3 matrix.
+        If ``R`` is not one 3 x 3 matrix, or ``units`` is no unit system.
     """
 
     model = _option("model", convert=None)
     inertial = _option("inertial", convert=bool, default=False)
 
     def __init__(self, *args: Any, units: Any = galactic, origin: Any = None, R: Any = None, **kwargs: Any) -> None:
-        super().__init__(*args, units=units, origin=origin, R=R, **kwargs)
+        super().__init__(*args, units=_unit_system(units), origin=origin, R=R, **kwargs)
         if isinstance(self.parameters["model"], str | Path):
             from .files import read_potential
 
@@ -328,7 +341,13 @@ def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
     Returns
     -------
     CarefulHamiltonian
+
+    Raises
+    ------
+    ExportError
+        If the potential is not from `to_gala`.
     """
+    instance(potential, LearnedPotential, "potential", ExportError)
     if potential.parameters["inertial"] or not np.any(potential.potential.omega):
         return CarefulHamiltonian(potential)
     return CarefulHamiltonian(potential, ConstantRotatingFrame(Omega=potential.omega, units=potential.units))

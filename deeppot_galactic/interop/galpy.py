@@ -24,8 +24,10 @@ from galpy.potential import NonInertialFrameForce, Potential
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from ..arguments import array, instance
 from ..errors import ExportError
 from ..potential.blended import GlobalPotential
+from ..units import LENGTH, VELOCITY, to_internal
 from .compiled import with_backend
 
 Array = NDArray[np.float64]
@@ -49,7 +51,7 @@ class LearnedPotential(Potential):
     """
 
     def __init__(self, potential: GlobalPotential, *, inertial: bool = False, amp: float = 1.0, ro: Any = None, vo: Any = None) -> None:
-        Potential.__init__(self, amp=amp, ro=ro, vo=vo)
+        Potential.__init__(self, amp=amp, ro=_unit(ro, LENGTH, "ro"), vo=_unit(vo, VELOCITY, "vo"))
         self.potential, self.inertial = potential, bool(inertial)
         self.isNonAxi = not getattr(potential, "axisymmetric", False)
         self.hasC = self.hasC_dxdv = self.hasC_dens = False
@@ -163,6 +165,16 @@ class LearnedPotential(Potential):
         return self._reshape(hess[0, 0] + hess[1, 1] + hess[2, 2], shape) / (4 * np.pi)
 
 
+def _unit(value: Any, unit: Any, name: str) -> float | None:
+    """galpy's ``ro`` [kpc] or ``vo`` [km/s] from a Quantity or a number; None stays."""
+    if value is None:
+        return None
+    number = to_internal(value, unit, name) if hasattr(value, "unit") else array(value, name, ExportError)
+    if number.ndim or not (np.isfinite(number) and number > 0):
+        raise ExportError(f"{name} must be one positive number [{unit}], found {value}")
+    return float(number)
+
+
 def to_galpy(potential: GlobalPotential, *, ro: Any = 8.0, vo: Any = 220.0, backend: str = "exact", inertial: bool = False) -> Any:
     """Export to galpy.
 
@@ -181,6 +193,13 @@ def to_galpy(potential: GlobalPotential, *, ro: Any = 8.0, vo: Any = 220.0, back
     Returns
     -------
     galpy.potential.Potential
+
+    Raises
+    ------
+    ExportError
+        For an unknown backend, or ``ro`` or ``vo`` that are not positive.
+    UnitsError
+        For ``ro`` or ``vo`` in another unit.
 
     Notes
     -----
@@ -211,8 +230,9 @@ def bar_frame(potential: LearnedPotential) -> Any:
     Raises
     ------
     ExportError
-        If the potential turns already, or about a tilted axis.
+        If the potential is not from `to_galpy`, turns already, or about a tilted axis.
     """
+    instance(potential, LearnedPotential, "potential", ExportError)
     omega = potential.potential.omega
     if potential.inertial:
         raise ExportError("this potential turns in the inertial frame: export it without inertial=True for the bar's frame")

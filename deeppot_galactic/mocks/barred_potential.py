@@ -9,7 +9,7 @@ circular speed near 220 km/s.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 
 from ..errors import DeepPotError
 from ..potential.analytic import NFW, AnalyticPotential, LongMurali, MiyamotoNagai
-from .base import Array
+from .base import Array, finite, positive
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class BarredPotential:
         Long-Murali bar: half length of the needle, and the two softening lengths.
     omega : float
         Pattern speed, positive counter-clockwise.
+
+    Raises
+    ------
+    DeepPotError
+        For a negative mass, a length that is not positive, or anything but finite numbers.
     """
 
     disc_mass: float = 4.5e10
@@ -47,6 +52,12 @@ class BarredPotential:
     bar_width: float = 0.65
     bar_height: float = 0.40
     omega: float = 39.0
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = (finite if entry.name == "omega" or entry.name.endswith("mass") else positive)(getattr(self, entry.name), entry.name)
+            if entry.name.endswith("mass") and value < 0.0:
+                raise DeepPotError(f"{entry.name} must not be negative, got {value}")
 
     @cached_property
     def model(self) -> AnalyticPotential:

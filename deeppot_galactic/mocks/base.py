@@ -19,6 +19,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import array
 from ..errors import DeepPotError
 
 if TYPE_CHECKING:
@@ -205,7 +206,15 @@ def rotate(x: Array, angle: float) -> Array:
 
 def positive(value: float, name: str) -> float:
     """Return ``value`` as a float, or raise when it is not a positive finite number."""
-    number = float(value)
-    if not (np.isfinite(number) and number > 0):
+    number = finite(value, name)
+    if not number > 0:
         raise DeepPotError(f"{name} must be a positive finite number, got {value}")
     return number
+
+
+def finite(value: float, name: str) -> float:
+    """Return ``value`` as a float, or raise when it is not one finite bare number."""
+    number = array(value, name)
+    if number.ndim or not np.isfinite(number):
+        raise DeepPotError(f"{name} must be one finite number, got {value}")
+    return float(number)

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeepPotError
-from .base import AnalyticDistribution, Array, positive, rotate
+from .base import AnalyticDistribution, Array, finite, positive, rotate
 
 
 class GaussianBar(AnalyticDistribution):
@@ -51,8 +51,7 @@ class GaussianBar(AnalyticDistribution):
             raise DeepPotError(f"lengths needs three standard deviations in kpc, got {len(lengths)}")
         self.lengths = np.array([positive(length, "each of lengths") for length in lengths])
         self.sigma = positive(sigma, "sigma")
-        self.omega = float(omega)
-        self.angle = float(angle)
+        self.omega, self.angle = finite(omega, "omega"), finite(angle, "angle")
 
     def _effective_gradient(self, pos: Array) -> Array:
         """grad Phi_eff (N, 3) in (km/s)^2/kpc."""

@@ -6,5 +6,14 @@ from .fit import fit_potential
 from .frame import RotatingFrame
 from .model import PotentialModel
 from .pattern import PatternSpeed, pattern_speed
+from .profile import LossProfile, profile_loss
 
-__all__ = ["PatternSpeed", "PotentialModel", "RotatingFrame", "fit_potential", "pattern_speed"]
+__all__ = [
+    "LossProfile",
+    "PatternSpeed",
+    "PotentialModel",
+    "RotatingFrame",
+    "fit_potential",
+    "pattern_speed",
+    "profile_loss",
+]

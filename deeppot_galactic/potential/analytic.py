@@ -22,7 +22,7 @@ Miyamoto & Nagai 1975, PASJ 27, 533; Long & Murali 1992, ApJ 397, 44, eq. 32; Na
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -275,14 +275,18 @@ _TYPES: dict[str, type[_Component]] = {cls.__name__: cls for cls in (Plummer, NF
 def from_list(entries: Sequence[dict[str, Any]]) -> Sum:
     """Rebuild what ``to_list`` wrote; unknown types and fields raise `FitError`."""
     components = []
+    if not isinstance(entries, list | tuple):
+        raise FitError(f"analytic potentials are described by a list of mappings, found a {type(entries).__name__}")
     for entry in entries:
+        if not isinstance(entry, Mapping):
+            raise FitError(f"an analytic potential is described by a mapping with its type and numbers, found {str(entry)[:60]}")
         values = dict(entry)
         name = values.pop("type", None)
         if name not in _TYPES:
             raise FitError(f"unknown analytic potential {name!r}; known are {', '.join(sorted(_TYPES))}")
         try:
             components.append(_TYPES[name](**{key: float(value) for key, value in values.items()}))
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise FitError(f"{name}: {error}") from None
     return Sum(components)
 
@@ -303,6 +307,8 @@ def from_array(rows: ArrayLike) -> Sum:
     components = []
     for kind, *values in np.asarray(rows, np.float64).tolist():
         cls = types[int(kind)]
+        if len(values) < len(fields(cls)):
+            raise FitError(f"a row of {len(values)} numbers is too short for a {cls.__name__}, which has {len(fields(cls))}")
         components.append(cls(*values[: len(fields(cls))]))
     return Sum(components)
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import FitError
 from ..units import G
 from .analytic import Evaluation
-from .blended import GlobalPotential
+from .blended import GlobalPotential, as_global
 
 Array = NDArray[np.float64]
 
@@ -50,6 +50,7 @@ class AxisymmetricPotential:
     def __init__(self, potential: GlobalPotential, *, azimuths: int = AZIMUTHS) -> None:
         if azimuths < 4:
             raise FitError(f"the mean over azimuth needs at least 4 directions, found {azimuths}")
+        potential = as_global(potential)
         self.source, self.volume = potential, potential.volume
         self.omega = np.zeros(3)
         self.x0, self.v0 = potential.x0, potential.v0

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arguments import array
 from ..catalogue.volumes import Volume
-from ..errors import FitError
+from ..errors import DeepPotError, FitError
 from ..units import G
 from .analytic import AnalyticPotential, Evaluation, InnerPotential, from_array, to_array
 from .continuation import BLEND_END, BLEND_START, blending_measure, blending_surface, clamp, fit_outer, smooth_step
@@ -60,7 +61,7 @@ class GlobalPotential:
     Raises
     ------
     FitError
-        If ``inner`` is not finite in the blend, or has no attractive continuation.
+        If ``inner`` is not finite in the blend, or has no attractive continuation, or a vector is not three numbers.
     """
 
     def __init__(
@@ -79,9 +80,7 @@ class GlobalPotential:
         if not 0 < blend_start < 1:
             raise FitError(f"blend_start must lie between 0 and 1, found {blend_start}")
         self.inner, self.volume, self.blend_start = inner, volume, float(blend_start)
-        self.omega = np.array(omega, np.float64).reshape(3)
-        self.x0 = np.zeros(3) if x0 is None else np.array(x0, np.float64).reshape(3)
-        self.v0 = np.zeros(3) if v0 is None else np.array(v0, np.float64).reshape(3)
+        self.omega, self.x0, self.v0 = (_three(v, name) for v, name in ((omega, "omega"), (x0, "x0"), (v0, "v0")))
         if outer is None or constant is None:
             outer, constant = fit_outer(inner, volume, outer=outer, blend_start=blend_start, seed=seed)
         self.outer, self.constant = outer, float(constant)
@@ -167,7 +166,7 @@ class GlobalPotential:
         FitError
             If ``x`` has another shape.
         """
-        x = np.asarray(x, np.float64)
+        x = array(x, "positions", FitError)
         if x.ndim != 2 or x.shape[1] != 3:
             raise FitError(f"positions must have shape (N, 3), found {x.shape}")
         if len(x) > CHUNK:
@@ -368,8 +367,19 @@ class GlobalPotential:
 
 
 def as_global(potential: Any) -> Any:
-    """The global potential of a fitted model; what is a potential already is returned as it is."""
-    return getattr(potential, "global_potential", potential)
+    """The global potential of a fitted model; what is a potential already is returned as it is (`DeepPotError` for anything else)."""
+    found = getattr(potential, "global_potential", potential)
+    if not callable(getattr(found, "gradient", None)):
+        raise DeepPotError(f"expected a potential (a PotentialModel or GlobalPotential), found a {type(potential).__name__}")
+    return found
+
+
+def _three(values: ArrayLike | None, name: str) -> Array:
+    """Three numbers, zeros by default."""
+    found = np.zeros(3) if values is None else array(values, name, FitError).reshape(-1)
+    if found.shape != (3,):
+        raise FitError(f"{name} must be three numbers, found {found.size}")
+    return np.array(found)
 
 
 def _arrays(n: int, order: int) -> Evaluation:

@@ -130,6 +130,8 @@ def fit_outer(
     if len(x) < 10 or not (np.isfinite(phi).all() and np.isfinite(grad).all()):
         raise FitError("the learned potential is not finite near the edge of the training volume: it cannot be continued outside")
     size = np.linalg.norm(grad, axis=1)
+    if not np.median(size) > 0.0:
+        raise FitError("the learned forces vanish near the edge of the training volume: they cannot be continued outside")
     scale = 1 / np.maximum(size, 1e-2 * np.median(size))
     slope = np.linalg.norm(blending_surface(volume, x, 1)[1], axis=1) / (BLEND_END - 1)
 

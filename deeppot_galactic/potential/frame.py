@@ -5,8 +5,8 @@ In a frame that rotates with Omega about an axis through x0 and moves with v0 (K
     u = Omega x (x - x0) + v0,    w = Omega x (v - v0).
 
 Stationarity determines Omega and c = v0 - Omega x x0 only: an offset of the axis and a velocity of the frame across it are the same
-thing, and the velocity along the axis goes together with a linear tilt of Phi. So x0 and v0 are never free together; the default holds
-both fixed.
+thing, up to a linear tilt of Phi (w contains Omega x v0). So x0 and v0 are never free together. A shift of x0 along the axis changes
+nothing, whatever the direction of the axis; a velocity along it is determined. The default holds both fixed.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import array, rebuilding
 from ..errors import FrameError
 from ..units import ANGULAR_SPEED, LENGTH, VELOCITY, to_internal
 
 Array = NDArray[np.float64]
 
 COMPONENTS = tuple(f"{group}_{axis}" for group in ("omega", "x0", "v0") for axis in "xyz")
+_ALONG = 1e-3  # sine of the angle to the axis below which a direction is along it
 _UNITS = {"omega": ANGULAR_SPEED, "x0": LENGTH, "v0": VELOCITY}
 
 
@@ -39,7 +41,8 @@ class RotatingFrame:
     v0 : Quantity, shape (3,), optional
         Velocity of the frame; zero by default.
     free : tuple of str
-        Components fitted to the data: any of omega_x, omega_y, omega_z, and either x0_x, x0_y or v0_x, v0_y.
+        Components fitted to the data: any of omega_x, omega_y, omega_z, and some of either x0_x, x0_y, x0_z or v0_x, v0_y, v0_z. Those of
+        x0 must not hold the direction of the axis: about z x0_x and x0_y may be free, x0_z may not.
     prior : mapping, optional
         Component -> (mean, sigma) as Quantities: a Gaussian prior on a free component.
 
@@ -75,9 +78,12 @@ class RotatingFrame:
         for name, vector in (("omega", self.omega_vector), ("x0", self.x0_vector), ("v0", self.v0_vector)):
             if vector.shape != (3,) or not np.isfinite(vector).all():
                 raise FrameError(f"{name} must be three finite numbers, found {vector.tolist()}")
+        if not isinstance(free, tuple | list) or not all(isinstance(name, str) for name in free):
+            raise FrameError(f"free must be a tuple of components such as ('omega_z',), found {free!r}")
         self.free = tuple(free)
         self.prior: dict[str, tuple[float, float]] = {}
-        for name, (mean, sigma) in dict(prior or {}).items():
+        for name, pair in dict(prior or {}).items():
+            mean, sigma = _mean_and_sigma(pair, name)
             if name not in self.free:
                 raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
             unit = _UNITS[name.split("_")[0]]
@@ -85,8 +91,8 @@ class RotatingFrame:
                 float(to_internal(mean, unit, f"prior mean of {name}")),
                 float(to_internal(sigma, unit, f"prior sigma of {name}")),
             )
-            if not self.prior[name][1] > 0:
-                raise FrameError(f"the prior sigma of {name} must be positive, found {sigma}")
+            if not (self.prior[name][1] > 0 and np.isfinite(self.prior[name]).all()):
+                raise FrameError(f"the prior of {name} must be a finite mean and a positive sigma, found {mean} and {sigma}")
         self._check()
 
     def _check(self) -> None:
@@ -100,11 +106,21 @@ class RotatingFrame:
                 f"{', '.join(x0_free)} and {', '.join(v0_free)} cannot both be free: "
                 "stationarity determines only v0 - Omega x x0; hold one of them fixed"
             )
-        for name, why in (("x0_z", "a shift of x0 along the axis changes nothing"), ("v0_z", "it is degenerate with a tilt of Phi")):
-            if name in self.free:
-                raise FrameError(f"{name} cannot be free: {why}")
-        if x0_free and not self.omega_vector.any() and "omega_z" not in self.free:
+        if x0_free and self.is_lab:
             raise FrameError("x0 cannot be free in a frame that does not rotate: it has no effect there")
+        if x0_free and self._holds_axis([n[-1] for n in x0_free]):
+            raise FrameError(
+                f"{' and '.join(x0_free)} cannot be free: they hold the axis of rotation, and a shift of x0 along it changes nothing; "
+                "hold one of them fixed"
+            )
+
+    def _holds_axis(self, free: list[str]) -> bool:
+        """Whether the axis lies in the space spanned by these coordinates; where Omega starts from zero, any axis that it may take."""
+        speed = float(np.linalg.norm(self.omega_vector))
+        outside = [k for k, axis in enumerate("xyz") if axis not in free]
+        if speed > 0.0:
+            return float(np.linalg.norm(self.omega_vector[outside])) < _ALONG * speed
+        return not any(f"omega_{'xyz'[k]}" in self.free for k in outside)
 
     @property
     def omega(self) -> u.Quantity:
@@ -145,12 +161,30 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            If ``omega`` is not three finite numbers.
+            If one of them is not three finite numbers.
         """
-        out = RotatingFrame(omega=np.asarray(omega) * ANGULAR_SPEED, free=())
-        out.x0_vector = self.x0_vector if x0 is None else np.asarray(x0, dtype=float)
-        out.v0_vector = self.v0_vector if v0 is None else np.asarray(v0, dtype=float)
+        out = RotatingFrame(
+            array(omega, "omega", FrameError) * ANGULAR_SPEED,
+            (self.x0_vector if x0 is None else array(x0, "x0", FrameError)) * LENGTH,
+            (self.v0_vector if v0 is None else array(v0, "v0", FrameError)) * VELOCITY,
+            free=(),
+        )
         out.free, out.prior = self.free, self.prior
+        return out
+
+    def component(self, name: str) -> float:
+        """The value of one component, such as "x0_y", in km/s/kpc, kpc or km/s."""
+        group, axis = name.split("_")
+        return float(getattr(self, f"{group}_vector")["xyz".index(axis)])
+
+    def holding(self, values: Mapping[str, float]) -> RotatingFrame:
+        """The frame with some components held at these values, in km/s/kpc, kpc and km/s."""
+        vectors = {group: getattr(self, f"{group}_vector").copy() for group in _UNITS}
+        for name, value in values.items():
+            vectors[name.split("_")[0]]["xyz".index(name[-1])] = value
+        out = self.with_vectors(vectors["omega"], vectors["x0"], vectors["v0"])
+        out.free = tuple(name for name in self.free if name not in values)
+        out.prior = {name: prior for name, prior in self.prior.items() if name not in values}
         return out
 
     def starting_from(self, omega_z: float, sigma: float) -> RotatingFrame:
@@ -168,8 +202,10 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            If ``omega_z`` is not finite.
+            If ``omega_z`` is not finite, or ``sigma`` not positive.
         """
+        if not sigma > 0:
+            raise FrameError(f"the standard error of omega_z must be positive, found {sigma}")
         out = self.with_vectors(np.array([*self.omega_vector[:2], omega_z]))
         out.prior = {**self.prior, "omega_z": (float(omega_z), float(sigma))}
         return out
@@ -206,19 +242,29 @@ class RotatingFrame:
         Raises
         ------
         FrameError
-            As for the frame itself.
+            As for the frame itself, and for a description that lacks a key, has an unknown one or is none.
         """
-        prior = {k: (v[0] * _UNITS[k.split("_")[0]], v[1] * _UNITS[k.split("_")[0]]) for k, v in values.get("prior", {}).items()}
-        return cls(
-            u.Quantity(values["omega"], ANGULAR_SPEED),
-            u.Quantity(values["x0"], LENGTH),
-            u.Quantity(values["v0"], VELOCITY),
-            free=tuple(values.get("free", ())),
-            prior=prior,
-        )
+        with rebuilding("a rotating frame", values, FrameError):
+            unknown = set(values) - {*_UNITS, "free", "prior"}
+            if unknown:
+                raise FrameError(f"the description of a rotating frame has an unknown {sorted(unknown)[0]!r}")
+            pairs = {k: (v[0], v[1], _UNITS.get(k.split("_")[0], ANGULAR_SPEED)) for k, v in values.get("prior", {}).items()}
+            return cls(
+                *(u.Quantity(array(values[name], name, FrameError), unit) for name, unit in _UNITS.items()),
+                free=tuple(values.get("free", ())),
+                prior={k: (mean * unit, sigma * unit) for k, (mean, sigma, unit) in pairs.items()},
+            )
 
     def __repr__(self) -> str:
         return f"<RotatingFrame: Omega = {self.omega_vector.tolist()} km/s/kpc, free: {', '.join(self.free) or 'nothing'}>"
+
+
+def _mean_and_sigma(pair: Any, name: str) -> tuple[Any, Any]:
+    try:
+        mean, sigma = pair
+    except (TypeError, ValueError):
+        raise FrameError(f"the prior of {name} must be (mean, sigma), found {pair!r}") from None
+    return mean, sigma
 
 
 def stationarity_rate(points: Array, score: Array, gradient: Array, frame: RotatingFrame) -> Array:
@@ -238,11 +284,14 @@ def stationarity_rate(points: Array, score: Array, gradient: Array, frame: Rotat
     return np.sum(drift * score[:, :3] + kick * score[:, 3:], axis=1)
 
 
-def omega_errors(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
-    """Standard errors of the free components of Omega when Phi is held, (3,) in km/s/kpc; NaN for components that are fixed.
+def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
+    """Covariance (K, K) of the K free components, in the order of ``frame.free``, when Phi is held; km/s/kpc, kpc, km/s.
 
-    The rate is linear in Omega with rows a_k = (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v; the covariance is the sandwich
-    H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
+    The rate is linear in each of them, with the rows
+
+        Omega_k : (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v,   x0_k : -(Omega x e_k) . s_x,   v0_k : s_x,k - (Omega x e_k) . s_v;
+
+    the covariance is the sandwich H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
 
     Parameters
     ----------
@@ -251,16 +300,22 @@ def omega_errors(points: Array, score: Array, rate: Array, frame: RotatingFrame)
         From `stationarity_rate`.
     frame : RotatingFrame
     """
-    out = np.full(3, np.nan)
-    free = [k for k, axis in enumerate("xyz") if f"omega_{axis}" in frame.free]
-    if not free:
-        return out
     x, v = points[:, :3] - frame.x0_vector, points[:, 3:] - frame.v0_vector
-    axes = np.eye(3)[free]
-    rows = np.stack([np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1) for e in axes], axis=1)
+    columns = []
+    for name in frame.free:
+        group, e = name.split("_")[0], np.eye(3)["xyz".index(name[-1])]
+        turned = np.cross(frame.omega_vector, e)
+        if group == "omega":
+            columns.append(np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1))
+        elif group == "x0":
+            columns.append(-score[:, :3] @ turned)
+        else:
+            columns.append(score[:, :3] @ e - score[:, 3:] @ turned)
+    if not columns:
+        return np.zeros((0, 0))
+    rows = np.stack(columns, axis=1)
     scale = max(1.5 * float(np.median(np.abs(rate))), 1e-3)
     weight = 1.0 / np.sqrt(1.0 + (rate / scale) ** 2)
     inverse = np.linalg.pinv((rows * weight[:, None]).T @ rows)
     pull = rows * (weight * rate)[:, None]
-    out[free] = np.sqrt(np.diag(inverse @ (pull.T @ pull) @ inverse))
-    return out
+    return inverse @ (pull.T @ pull) @ inverse

@@ -16,11 +16,14 @@ softening a of the basis; in a ball sigma = 0. tau, with a wide log-normal prior
 Non-negative density is a set of linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to
 the unconstrained one in the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974,
 chapter 23).
+
+A Gaussian prior on Omega joins what the stars say afterwards (`given_omega`), when the whole error of their Omega is known, the systematic
+part included: the product of two Gaussians, with c moved along its regression on Omega.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -42,6 +45,7 @@ _DENSITY_CELLS = 300.0  # effective number of independent density cells in the p
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
 _STEP = 0.02  # of the differences that make the slope of the density, in units of l
 _TYPICAL_SCATTER, _SCATTER_WIDTH = 0.4, 0.7  # median of tau and its width in ln tau before the stars are seen
+_SLACK = 1e-6  # relative density below zero that is taken for round-off
 MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pattern must stand out
 
 
@@ -195,6 +199,8 @@ class LinearSolution:
         tau and sigma.
     n_active : int
         Density constraints that hold with equality.
+    follow : (K,) array
+        dc / dOmega, how the coefficients follow Omega at the optimum; zero where Omega is held or not determined.
     identified : bool
         False where the tracers are axisymmetric within their noise, so that Omega is not determined.
     """
@@ -207,6 +213,7 @@ class LinearSolution:
     evidence: float
     scales: PriorScales
     n_active: int
+    follow: Array
     identified: bool = True
 
     @property
@@ -218,7 +225,7 @@ def solve(
     quadratic: Quadratic,
     prior: DensityPrior,
     *,
-    omega_prior: tuple[float, float] | None = None,
+    held: float | None = None,
     typical_omega: tuple[float, float] = (0.0, 100.0),
     scales: PriorScales | None = None,
     nonnegative: bool = True,
@@ -229,8 +236,8 @@ def solve(
     ----------
     quadratic : Quadratic
     prior : DensityPrior
-    omega_prior : (mean, sigma), optional
-        Gaussian prior on Omega in km/s/kpc; sigma = 0 holds it fixed.
+    held : float, optional
+        Omega in km/s/kpc, where it is not to be fitted.
     typical_omega : (mean, sigma)
         Angular speeds of the stars: what Omega falls back to when the data do not determine it.
     scales : PriorScales, optional
@@ -243,7 +250,7 @@ def solve(
     FitError
         If the system is singular.
     """
-    identified = True
+    identified, omega_prior = True, None if held is None else (held, 0.0)
     if omega_prior is None:
         information = quadratic.omega_information(prior.matrix / _TYPICAL_SCATTER**2)
         if information < MIN_SIGNAL * quadratic.noise_error:
@@ -253,15 +260,58 @@ def solve(
     best, evidence, theta, factor = max(candidates, key=lambda c: c[1] + c[0].log_prior)
     covariance = cho_solve(factor, np.eye(len(theta)))
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
+    follow = covariance[1:, 0] / covariance[0, 0] if identified and held is None else np.zeros(len(theta) - 1)
     if not identified:
         covariance[0, :] = covariance[:, 0] = 0.0
         covariance[0, 0] = omega_prior[1] ** 2 if omega_prior is not None else np.inf
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
+    omega = float(theta[0]) if held is None else held
     return LinearSolution(
-        float(theta[0]), theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, best, n_active, identified
+        omega, theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, best, n_active, follow, identified
     )
+
+
+def product(value: float, error: float, prior: tuple[float, float]) -> tuple[float, float]:
+    """Mean and standard deviation of the product of two Gaussians; an infinite ``error`` leaves the prior."""
+    mean, sigma = prior
+    share = 1.0 / (1.0 + (error / sigma) ** 2)
+    return mean + share * (value - mean), float(sigma * np.sqrt(1.0 - share))
+
+
+def given_omega(solution: LinearSolution, error: float, omega_prior: tuple[float, float], prior: DensityPrior) -> LinearSolution:
+    """The solution with a Gaussian prior on Omega.
+
+    Parameters
+    ----------
+    solution : LinearSolution
+        Of the stars alone.
+    error : float
+        The whole error of its Omega, km/s/kpc.
+    omega_prior : (mean, sigma)
+        km/s/kpc. Where the stars do not determine Omega it is all that is known.
+    prior : DensityPrior
+        Whose constraints hold again afterwards.
+
+    Returns
+    -------
+    LinearSolution
+    """
+    omega, sigma = product(solution.omega, error if solution.identified else np.inf, omega_prior)
+    old = solution.covariance
+    covariance, coefficients = old.copy(), solution.coefficients + solution.follow * (omega - solution.omega)
+    if solution.identified:
+        share = (sigma / error) ** 2
+        covariance[1:, 1:] -= (1.0 - share) * np.outer(old[1:, 0], old[0, 1:]) / old[0, 0]
+        covariance[0, 1:] = covariance[1:, 0] = old[1:, 0] * sigma * np.sqrt(share / old[0, 0])
+    covariance[0, 0] = sigma**2
+    n_active = solution.n_active
+    if (prior.relative @ coefficients < -1.0 - _SLACK).any():
+        inner = covariance[1:, 1:]
+        inner = inner + 1e-9 * np.trace(inner) / len(inner) * np.eye(len(inner))
+        coefficients, n_active = feasible(coefficients, cho_factor(np.linalg.inv(inner), lower=True), prior)
+    return replace(solution, omega=omega, coefficients=coefficients, covariance=covariance, n_active=n_active)
 
 
 def _optimum(
@@ -287,6 +337,15 @@ def _optimum(
     return scales, float(evidence), theta, factor
 
 
+def feasible(coefficients: Array, factor: tuple, prior: DensityPrior) -> tuple[Array, int]:
+    """The nearest coefficients with density >= 0 in the metric whose Cholesky factor is given, and the number of active constraints."""
+    inner = np.tril(factor[0])
+    lower = np.eye(len(inner) + 1)
+    lower[1:, 1:] = inner  # without correlation, so that Omega stays
+    theta, n_active = _nonnegative(np.concatenate([[0.0], coefficients]), (lower, True), prior)
+    return theta[1:], n_active
+
+
 def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: int = 30) -> tuple[Array, int]:
     """Nearest point, in the metric of the posterior, with 1 + relative @ c >= 0; constraints are added where violated."""
     lower = np.tril(factor[0])
@@ -294,7 +353,7 @@ def _nonnegative(theta: Array, factor: tuple, prior: DensityPrior, *, rounds: in
     optimum, held = theta, 0
     for _ in range(rounds):
         slack = 1.0 + prior.relative @ optimum[1:]
-        violated = slack < -1e-6
+        violated = slack < -_SLACK
         if not violated.any():
             break
         active |= violated

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import FitError
 from ..units import DENSITY, LENGTH, to_internal, vectors
 
@@ -49,9 +50,13 @@ def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantit
     ------
     UnitsError
         For positions or widths without units.
+    FitError
+        For a width that is negative or of another shape, or no points.
     """
-    x = vectors(pos, LENGTH, "pos")
-    half = np.random.default_rng(seed).standard_normal((max(n // 2, 1), 3)) * to_internal(width, LENGTH, "width")
+    x, n, kernel = vectors(pos, LENGTH, "pos"), whole(n, "n", least=1, error=FitError), to_internal(width, LENGTH, "width")
+    if kernel.shape not in ((), (3,)) or not np.all(np.isfinite(kernel) & (kernel >= 0.0)):
+        raise FitError(f"width must be one length >= 0, or three, found {width}")
+    half = np.random.default_rng(seed).standard_normal((max(n // 2, 1), 3)) * kernel
     steps = np.concatenate([half, -half])
     places = (x[:, None, :] + steps).reshape(-1, 3)
     inside = model.in_training_volume(places * LENGTH)
@@ -156,4 +161,6 @@ def _in_shell(model: PotentialModel, low: float, high: float, n: int, rng: np.ra
 
 
 def _stellar(stars: StellarDensity, pos: u.Quantity) -> Array:
+    if not callable(stars):
+        raise FitError(f"stars must be a function of positions that gives a density, found a {type(stars).__name__}")
     return to_internal(stars(pos), DENSITY, "the stellar density")

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import file_path, whole
 from ..catalogue.volumes import Volume
 from ..errors import FitError, StoreError
 from ..store import read_model, rebuilding, write_model
-from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY, vectors
+from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VELOCITY, lengths, vectors
 from .analytic import InnerPotential
 from .basis import LinearPotential
 from .blended import GlobalPotential
@@ -236,8 +237,15 @@ class PotentialModel:
         -------
         Quantity, shape (N,)
             km/s; zero where the mean force points outwards.
+
+        Raises
+        ------
+        UnitsError
+            For bare numbers, another unit, or radii that are negative or not finite.
+        DeepPotError
+            If ``n_azimuth`` is not a whole number of at least one.
         """
-        r = np.atleast_1d(radius.to_value(LENGTH)).astype(float)
+        r, n_azimuth = lengths(radius, "radius"), whole(n_azimuth, "n_azimuth", least=1)
         phi = np.linspace(0.0, 2.0 * np.pi, n_azimuth, endpoint=False)
         ring = np.stack([np.cos(phi), np.sin(phi), np.zeros(n_azimuth)], axis=1)
         points = (r[:, None, None] * ring).reshape(-1, 3) + self.frame.x0_vector
@@ -280,8 +288,10 @@ class PotentialModel:
         ------
         ExportError
             For an unknown backend, or one that cannot express the potential.
+        MissingPackageError
+            If galpy is not installed.
         """
-        from ..interop.galpy import to_galpy
+        from ..interop import to_galpy
 
         return to_galpy(self.global_potential, **options)
 
@@ -301,8 +311,10 @@ class PotentialModel:
         ------
         ExportError
             For an unknown backend.
+        MissingPackageError
+            If gala is not installed.
         """
-        from ..interop.gala import to_gala
+        from ..interop import to_gala
 
         return to_gala(self.global_potential, **options)
 
@@ -393,7 +405,7 @@ class PotentialModel:
         StoreError
             If it is missing, damaged, of a newer version or no potential.
         """
-        path = Path(path)
+        path = file_path(path, "the file of a model", StoreError)
         if path.is_dir():
             path = path / "model.safetensors"
         tensors, header = read_model(path, KIND)

@@ -262,7 +262,8 @@ class WeakForm:
         variance and added up in float64.
         """
         n = self.n_rows
-        scale = 1.0 / np.sqrt(np.maximum(np.diag(equations.covariance), 1e-300))
+        variance = np.diag(equations.covariance)
+        scale = 1.0 / np.sqrt(np.maximum(variance, max(1e-24 * float(variance.max()), 1e-300)))  # float32 holds 1e12, not 1e150
         rotation_scale = 1.0 / max(float(np.max(np.abs(equations.rotation * scale))), 1e-300)
         totals, outer = np.zeros((2, n)), np.zeros((3 if drag else 1, n, n))
         done = 0

@@ -1,7 +1,22 @@
-"""Training of the network potential: tensors, scales and batches for `stationarity`, run by `deeppot_galactic.training`."""
+r"""The network fit: where it starts, what holds it, its training and its errors.
+
+Tensors, scales and batches for `stationarity` are made here; `deeppot_galactic.training` runs the training.
+
+With an anchor, Omega starts from the weak form, times the user's prior, and is held there by its error; Phi starts from the base. Without
+one Omega starts from the frame, or from the linear solution where the stars determine it (``start="linear"``), and Phi from random weights:
+a last layer fitted to the forces of the linear solution was tried, and trained worse (docs/method.md).
+
+Other Gaussian priors on the frame would be out of scale beside a mean loss, which is no likelihood. So the network is trained without them;
+the values q of the components and their covariance C are joined with the priors (m, S) to the product of Gaussians,
+
+    C' = (C^-1 + S^-1)^-1,   q' = C' (C^-1 q + S^-1 m),
+
+and where that moves a component by more than a tenth of its error, the network is trained again with those components held at q'.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,26 +24,146 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..catalogue.volumes import Cylinder
+from ..catalogue.volumes import Cylinder, Volume
 from ..distribution.score_matching import symmetry_images
+from ..errors import FitError
 from ..training import History, ShuffledBatches, TrainingSettings, split_indices, train
-from .frame import RotatingFrame, stationarity_rate
-from .linear import collocation_points
+from .fitted import Fitted
+from .frame import RotatingFrame, frame_covariance, stationarity_rate
+from .linear import LinearSolution, collocation_points
 from .moments import Progress
 from .network import PotentialNetwork
 from .network_potential import NetworkPotential
+from .pointwise import fit_pointwise
+from .settings import PotentialSettings
 from .stationarity import Objective, StationaryModel, robust_scale
 from .trainable_base import TrainableBase
 from .weak_fit import WeakFit
 
 if TYPE_CHECKING:
     from ..distribution.gradients import GradientSample
-    from .fit import PotentialSettings
 
 Array = NDArray[np.float64]
 _VALIDATION = 0.1
 _FORCE_FLOOR = 0.005  # the anchor's force errors are at least this fraction of the force
 _PAPER_VELOCITY = 100.0  # km/s: with kpc, the units in which alpha = 1e5 acts
+_MATTERS = 0.1  # move of a component by a prior, in its errors, for which the network is trained again
+_UNKNOWN = 1e6  # km/s/kpc: the error of an Omega that the stars do not determine, beside a prior
+SOME_POINTS = 16_384
+"""Points that are enough for the scores' own Omega beside the network's."""
+
+
+def fit_network(
+    points: GradientSample,
+    frame: RotatingFrame,
+    weak: WeakFit,
+    settings: PotentialSettings,
+    *,
+    seed: int,
+    device: str,
+    progress: Progress | None,
+    checkpoint: str | Path | None,
+) -> Fitted:
+    """Train Phi and the frame, join the priors, and say how wrong Omega may be.
+
+    Parameters
+    ----------
+    points : GradientSample
+        About the axis.
+    frame : RotatingFrame
+    weak : WeakFit
+        Of the stars alone.
+    settings : PotentialSettings
+    seed, device, progress, checkpoint
+        As in `fit_potential`.
+
+    Returns
+    -------
+    Fitted
+    """
+    if frame.omega_vector[:2].any():  # the weak form knows rotation about z alone
+        settings = replace(settings, anchor=0.0)
+    anchored = settings.anchor > 0 and weak.solution.identified
+    priors, training = dict(frame.prior), frame.holding({})
+    training.prior = {}
+    error = weak.omega_error
+    if anchored and "omega_z" in frame.free:
+        if not _holds_the_axis(points.volume):
+            error = float(np.hypot(error, _disagreement_of_scores(points, weak, seed)))
+        if "omega_z" in priors:
+            weak = weak.given(priors.pop("omega_z"), error)
+            error = weak.omega_error
+        training = training.starting_from(weak.solution.omega, weak.omega_error)
+    if settings.start == "linear" and not anchored and "omega_z" in frame.free and weak.solution.identified:
+        training = training.with_vectors(np.array([*frame.omega_vector[:2], _linear_solution(points, weak, seed).omega]))
+
+    def trained(start: RotatingFrame, file: Path | None) -> tuple[NetworkPotential, RotatingFrame, History, float, Array]:
+        inner, found, history, scale = train_network(
+            points, start, weak, settings, seed=seed, device=device, progress=progress, checkpoint=file
+        )
+        rate = stationarity_rate(points.points, points.score, inner.evaluate(points.points[:, :3], 1)[1], found)
+        return inner, found, history, scale, rate
+
+    file = None if checkpoint is None else Path(checkpoint)
+    inner, fitted, history, scale, rate = trained(training, file)
+    covariance = frame_covariance(points.points, points.score, rate, fitted)
+    if "omega_z" in frame.free and not frame.omega_vector[:2].any():
+        if not anchored:
+            error = float(np.hypot(error, fitted.omega_vector[2] - weak.solution.omega))
+            if not weak.solution.identified and "omega_z" in priors:
+                error = _UNKNOWN
+        covariance = _with_error(covariance, frame.free.index("omega_z"), error)
+    if priors:
+        values = np.array([fitted.component(name) for name in frame.free])
+        joined, after = join_priors(frame.free, values, covariance, priors)
+        if (np.abs(joined - values) > _MATTERS * np.sqrt(np.diag(covariance))).any():
+            again = None if file is None else file.with_suffix(f".prior{file.suffix}")
+            inner, _, history, scale, rate = trained(fitted.holding(dict(zip(frame.free, joined, strict=True))), again)
+            if again is not None:
+                again.unlink(missing_ok=True)
+        moved = fitted.holding(dict(zip(frame.free, joined, strict=True)))
+        fitted, covariance = frame.with_vectors(moved.omega_vector, moved.x0_vector, moved.v0_vector), after
+    errors = dict(zip(frame.free, np.sqrt(np.diag(covariance)).tolist(), strict=True))
+    meta = {"residual_scale": scale, "median_rate": float(np.median(np.abs(rate))), "frame_errors": errors}
+    omega_errors = np.array([errors.get(f"omega_{axis}", np.nan) for axis in "xyz"])
+    return Fitted(inner, fitted, omega_errors, weak.posterior if anchored else None, history.to_dict(), meta)
+
+
+def join_priors(names: tuple[str, ...], values: Array, covariance: Array, priors: dict[str, tuple[float, float]]) -> tuple[Array, Array]:
+    """Product of the Gaussian of the components ``names`` with Gaussian priors (mean, sigma) on some of them: mean and covariance."""
+    scale = np.sqrt(np.diag(covariance))
+    information = np.linalg.inv(covariance / np.outer(scale, scale) + 1e-12 * np.eye(len(scale))) / np.outer(scale, scale)
+    mean = np.array([priors.get(name, (0.0, 1.0))[0] for name in names])
+    precision = np.array([priors[name][1] ** -2.0 if name in priors else 0.0 for name in names])
+    after = np.linalg.inv(information + np.diag(precision))
+    return np.asarray(after @ (information @ values + precision * mean), dtype=float), np.asarray(after, dtype=float)
+
+
+def _with_error(covariance: Array, k: int, error: float) -> Array:
+    """The covariance with another error of component ``k`` and the same correlations."""
+    factor = np.ones(len(covariance))
+    factor[k] = error / max(float(np.sqrt(covariance[k, k])), 1e-300)
+    return covariance * np.outer(factor, factor)
+
+
+def _holds_the_axis(volume: Volume) -> bool:
+    """Whether the bar can be seen as a whole, so that no other pattern is taken for it."""
+    return volume.mask is None and (isinstance(volume, Cylinder) or bool(volume.contains(np.array([[0.0, 0.0, volume.center[2]]]))[0]))
+
+
+def _linear_solution(points: GradientSample, weak: WeakFit, seed: int) -> LinearSolution:
+    """Phi and Omega of some of the scores on the linear basis."""
+    x, s, prior = points.points, points.score, weak.density_prior
+    return fit_pointwise(x, s, points.volume, weak.base, weights=points.weights, prior=prior, n_max=SOME_POINTS, seed=seed)[1]
+
+
+def _disagreement_of_scores(points: GradientSample, weak: WeakFit, seed: int) -> float:
+    """How much more than by its own noise the scores' Omega differs from the weak form's; 0 where it is not known."""
+    try:
+        alone = _linear_solution(points, weak, seed)
+    except FitError:
+        return 0.0
+    return float(np.sqrt(max((alone.omega - weak.solution.omega) ** 2 - alone.omega_error**2, 0.0)))
 
 
 def train_network(
@@ -40,7 +175,7 @@ def train_network(
     seed: int,
     device: str,
     progress: Progress | None,
-    checkpoint: str | Path | None,
+    checkpoint: Path | None,
 ) -> tuple[NetworkPotential, RotatingFrame, History, float]:
     """Train Phi and the free components of the frame.
 
@@ -118,7 +253,7 @@ def train_network(
             checkpoint_every=500,
         ),
         validate=validate,
-        checkpoint=None if checkpoint is None else Path(checkpoint),
+        checkpoint=checkpoint,
         progress=progress,
         generator=torch.Generator(device=device).manual_seed(seed),
         device=device,

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import astropy.units as u
 import numpy as np
@@ -37,17 +37,16 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import chi2
 
+from ..arguments import instance, whole
 from ..catalogue.copies import Copies, error_copies
 from ..catalogue.sanity import repeated
+from ..catalogue.tracers import Tracers
 from ..catalogue.volumes import Cylinder, Volume
-from ..errors import AxisymmetryWarning, ConfigError, DeepPotWarning, FitError
+from ..errors import AxisymmetryWarning, CatalogueError, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
 from .annuli import CHUNK, SIGNIFICANCE, annuli, bar_annuli, star_sums
 from .moments import Progress, WeakForm
 from .weak_fit import angular_speeds
-
-if TYPE_CHECKING:
-    from ..catalogue.tracers import Tracers
 
 Array = NDArray[np.float64]
 
@@ -123,7 +122,9 @@ def pattern_speed(
     FitError
         With fewer than 500 stars.
     CatalogueError
-        If errors are to be corrected and none are known.
+        If errors are to be corrected and none are known, or ``tracers`` are none.
+    ConfigError
+        For other ``errors``, fewer than two bootstrap samples, or a seed that is no whole number.
 
     Warns
     -----
@@ -132,7 +133,8 @@ def pattern_speed(
     """
     if errors not in ("ignore", "correct"):
         raise ConfigError(f"errors must be 'ignore' or 'correct', found {errors!r}")
-    inside = tracers.within(volume)
+    n_bootstrap, seed = whole(n_bootstrap, "n_bootstrap", least=2, error=ConfigError), whole(seed, "seed", error=ConfigError)
+    inside = instance(tracers, Tracers, "tracers", CatalogueError).within(volume)
     different = len(inside) - repeated(inside.phase_space)
     if different < MIN_STARS:
         among = "" if different == len(inside) else f" among {len(inside)}"
@@ -337,6 +339,8 @@ def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[
         r = d - omega * e
         return float(r @ solve(omega, r))
 
+    if not (np.trace(dd) > 0.0 and np.trace(ee) > 0.0):
+        return 0.0, np.inf, False  # stars at rest, or all on the axis: nothing turns
     start = float(e @ solve(0.0, d) / (e @ solve(0.0, e)))
     reach = 3.0 * abs(start) + 60.0
     grid = np.linspace(start - reach, start + reach, 241)

@@ -22,7 +22,7 @@ from .linear import DensityPrior, LinearSolution, Quadratic, solve
 
 Array = NDArray[np.float64]
 _CHUNK = 4096
-_ITERATIONS = 8
+_ITERATIONS, _CHOOSING = 8, 3  # of which the first choose the scales of the prior
 
 
 class PointwiseSystem:
@@ -41,6 +41,7 @@ class PointwiseSystem:
     def __init__(
         self, points: Array, score: Array, volume: Volume, base: AnalyticPotential, basis: Basis, *, weights: Array | None = None
     ) -> None:
+        self.basis = basis
         self.rows = np.empty((len(points), basis.size + 1), dtype=np.float32)
         self.offset = np.empty(len(points))
         for start in range(0, len(points), _CHUNK):
@@ -54,6 +55,24 @@ class PointwiseSystem:
         if weights is not None:
             self.weight = self.weight * weights
 
+    @classmethod
+    def of(
+        cls,
+        points: Array,
+        score: Array,
+        volume: Volume,
+        base: AnalyticPotential,
+        basis: Basis,
+        weights: Array | None,
+        n_max: int,
+        seed: int,
+    ) -> PointwiseSystem:
+        """The rows of at most ``n_max`` points, a random subset."""
+        if len(points) > n_max:
+            keep = np.sort(np.random.default_rng(seed).permutation(len(points))[:n_max])
+            points, score, weights = points[keep], score[keep], None if weights is None else weights[keep]
+        return cls(points, score, volume, base, basis, weights=weights)
+
     def _chunks(self) -> Iterator[tuple[Array, Array, Array]]:
         for start in range(0, len(self.rows), 4 * _CHUNK):
             part = slice(start, start + 4 * _CHUNK)
@@ -64,23 +83,24 @@ class PointwiseSystem:
         return np.concatenate([offset + rows @ theta for rows, offset, _ in self._chunks()])
 
     def quadratic(self, theta: Array | None) -> tuple[Quadratic, Array, float]:
-        """Normal equations re-weighted at ``theta``, the sum of squared gradients for the sandwich, and the robust scale."""
+        """Normal equations re-weighted at ``theta``, the sum of squared gradients for the sandwich, and the sum of the weights."""
         r = self.offset if theta is None else self.residual(theta)
         scale = max(1.5 * float(np.median(np.abs(r[self.weight > 0]))), 1e-3)
         robust = 1.0 / np.sqrt(1.0 + (r / scale) ** 2)
         size = self.rows.shape[1]
-        hessian, slope, meat, constant = np.zeros((size, size)), np.zeros(size), np.zeros((size, size)), 0.0
+        hessian, slope, meat, constant, total = np.zeros((size, size)), np.zeros(size), np.zeros((size, size)), 0.0, 0.0
         start = 0
         for rows, offset, weight in self._chunks():
             part = slice(start, start + len(rows))
             w = weight * robust[part] / scale**2
+            total += float(np.sum(w))
             hessian += (rows * w[:, None]).T @ rows
             slope += rows.T @ (w * offset)
             constant += float(np.sum(w * offset**2))
             pull = rows * (w * r[part])[:, None]
             meat += pull.T @ pull
             start += len(rows)
-        return Quadratic(hessian, slope, constant, len(self.rows)), meat, scale
+        return Quadratic(hessian, slope, constant, len(self.rows)), meat, total
 
 
 def _z_cross(a: Array, b: Array) -> Array:
@@ -96,7 +116,8 @@ def fit_pointwise(
     *,
     weights: Array | None = None,
     basis: Basis | None = None,
-    omega_prior: tuple[float, float] | None = None,
+    prior: DensityPrior | None = None,
+    held: float | None = None,
     n_max: int = 65_536,
     seed: int = 0,
 ) -> tuple[LinearPotential, LinearSolution]:
@@ -110,31 +131,30 @@ def fit_pointwise(
     base : AnalyticPotential
     weights : (n,) array, optional
     basis : Basis, optional
-    omega_prior : (mean, sigma), optional
-        km/s/kpc; sigma = 0 holds Omega fixed.
+    prior : DensityPrior, optional
+        Of the same basis, base and volume, where it has been made already.
+    held : float, optional
+        Omega in km/s/kpc, where it is not to be fitted.
     n_max, seed : int
 
     Returns
     -------
     LinearPotential, LinearSolution
     """
-    if len(points) > n_max:
-        keep = np.sort(np.random.default_rng(seed).permutation(len(points))[:n_max])
-        points, score, weights = points[keep], score[keep], None if weights is None else weights[keep]
-    basis = basis_for(volume) if basis is None else basis
-    system = PointwiseSystem(points, score, volume, base, basis, weights=weights)
-    prior = DensityPrior(basis, base, volume, seed=seed)
-    theta: Array | None = None
-    solution: LinearSolution | None = None
-    for k in range(_ITERATIONS):
-        quadratic, meat, _ = system.quadratic(theta)
-        scales = None if solution is None or k < 3 else solution.scales
-        last = k == _ITERATIONS - 1
-        solution = solve(quadratic, prior, omega_prior=omega_prior, scales=scales, nonnegative=last)
-        theta = np.concatenate([[solution.omega], solution.coefficients])
-        if last:
-            inverse = solution.covariance
-            solution.covariance = inverse @ meat @ inverse
-    if solution is None:
-        raise RuntimeError("no iteration was made")
-    return LinearPotential(base, basis, solution.coefficients), solution
+    system = PointwiseSystem.of(points, score, volume, base, basis_for(volume) if basis is None else basis, weights, n_max, seed)
+    prior = DensityPrior(system.basis, base, volume, seed=seed) if prior is None else prior
+    solution = iterate(system, prior, held=held)[0]
+    return LinearPotential(base, system.basis, solution.coefficients), solution
+
+
+def iterate(system: PointwiseSystem, prior: DensityPrior, *, held: float | None = None) -> tuple[LinearSolution, Quadratic, float]:
+    """Re-weight and solve until it stays; the solution, its last quadratic, and the sum of the weights in it, 1 / (km/s/kpc)^2."""
+    quadratic, meat, total = system.quadratic(None)
+    solution = solve(quadratic, prior, held=held, nonnegative=False)
+    for k in range(1, _ITERATIONS):
+        quadratic, meat, total = system.quadratic(np.concatenate([[solution.omega], solution.coefficients]))
+        scales = None if k < _CHOOSING else solution.scales
+        solution = solve(quadratic, prior, held=held, scales=scales, nonnegative=k == _ITERATIONS - 1)
+    inverse = solution.covariance
+    solution.covariance = inverse @ meat @ inverse
+    return solution, quadratic, total

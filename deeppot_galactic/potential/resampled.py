@@ -16,6 +16,7 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
+from ..arguments import instance
 from ..distribution.gradients import GradientSample
 from ..errors import FitError
 from .fit import fit_potential
@@ -89,6 +90,7 @@ def fit_ensemble(
     FitError
         For fewer than two members, or a fit that fails.
     """
+    instance(points, GradientSample, "points", FitError)
     if members < 2:
         raise FitError(f"an ensemble needs at least two members, found {members}")
     rng = np.random.default_rng(seed)

@@ -3,7 +3,9 @@
 1. An analytic base (Miyamoto-Nagai disc + NFW halo) is fitted to the axisymmetric weak-form equations of a subset.
 2. The sums over all stars (`moments.WeakForm.equations`) are solved with diagonal weights for a first Omega and Phi.
 3. The covariance of the equations is summed at that solution, and the system solved again (`linear.solve`); once more to converge.
-4. What is not steady (growth, patterns outside the bar, slow change; `evolution`) is integrated out, its scales chosen by the evidence.
+4. What is not steady (growth, patterns outside the bar, slow change; `evolution`) is integrated out. Its scales are chosen by the evidence
+   with those of the prior on the density (`linear`) as step 3 has them; the last solution chooses those of the prior once more, for the
+   galaxy that may change.
 
 The error of Omega joins the posterior width with the disagreement between solutions from parts of the equations.
 """
@@ -25,7 +27,7 @@ from .analytic import NFW, AnalyticPotential, MiyamotoNagai, Sum
 from .annuli import bar_radii
 from .basis import Basis, DiscBasis, LinearPotential, basis_for
 from .evolution import Evolution, Layout, weak_quadratic
-from .linear import DensityPrior, LinearSolution, PriorScales, solve
+from .linear import DensityPrior, LinearSolution, PriorScales, given_omega, solve
 from .moments import N_FIELDS, Progress, WeakEquations, WeakForm, test_basis
 from .posterior import PotentialPosterior
 
@@ -115,7 +117,8 @@ def angular_speeds(phase_space: Array) -> tuple[float, float]:
 
 @dataclass
 class WeakFit:
-    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, and the radii of the bar."""
+    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, the radii of the bar, and the prior
+    on the density."""
 
     potential: LinearPotential
     solution: LinearSolution
@@ -123,6 +126,7 @@ class WeakFit:
     base: AnalyticPotential
     evolution: Evolution
     bar: tuple[float, float] | None
+    density_prior: DensityPrior
 
     @property
     def omega_error(self) -> float:
@@ -133,6 +137,12 @@ class WeakFit:
         """Errors of forces and densities."""
         return PotentialPosterior(self.potential.basis, self.solution.covariance[1:, 1:])
 
+    def given(self, omega_prior: tuple[float, float], error: float) -> WeakFit:
+        """The fit with a Gaussian prior (mean, sigma) on Omega, beside the stars' own with the whole ``error``, in km/s/kpc."""
+        solution = given_omega(self.solution, error, omega_prior, self.density_prior)
+        potential = LinearPotential(self.base, self.potential.basis, solution.coefficients)
+        return replace(self, potential=potential, solution=solution, systematic=0.0)
+
 
 def fit_weak(
     phase_space: Array,
@@ -140,7 +150,7 @@ def fit_weak(
     *,
     weights: Array | None = None,
     basis: Basis | None = None,
-    omega_prior: tuple[float, float] | None = None,
+    held: float | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     copies: Copies | None = None,
@@ -155,8 +165,8 @@ def fit_weak(
     weights : (N,) array, optional
     basis : Basis, optional
         Of Phi; `basis.basis_for` the volume by default.
-    omega_prior : (mean, sigma), optional
-        km/s/kpc; sigma = 0 holds Omega fixed.
+    held : float, optional
+        Omega in km/s/kpc, where it is not to be fitted.
     seed : int
         Of the subset for the base and of the collocation points.
     progress : callable, optional
@@ -179,7 +189,7 @@ def fit_weak(
     base_sums = weak.force_sums(base)
     prior = DensityPrior(basis, base, volume, seed=seed)
     bar = bar_radii(weak.stars, volume, weak.weights) if isinstance(volume, Cylinder) else None
-    system = _System(equations, base_sums, Layout.of(weak.basis, bar), prior, omega_prior, angular_speeds(weak.stars))
+    system = _System(equations, base_sums, Layout.of(weak.basis, bar), prior, held, angular_speeds(weak.stars))
     solution = system.solve(Evolution())
     for last in (False, True):
         potential = LinearPotential(base, basis, solution.coefficients)
@@ -190,9 +200,9 @@ def fit_weak(
     systematic = 0.0
     if solution.identified:
         solution.omega, solution.covariance = omega, _with_variance(solution.covariance, error**2)
-        if omega_prior is None:
+        if held is None:
             systematic = _disagreement(system, evolution, solution)
-    return WeakFit(LinearPotential(base, basis, solution.coefficients), solution, systematic, base, evolution, bar)
+    return WeakFit(LinearPotential(base, basis, solution.coefficients), solution, systematic, base, evolution, bar, prior)
 
 
 @dataclass
@@ -203,7 +213,7 @@ class _System:
     base_sums: Array
     layout: Layout
     prior: DensityPrior
-    omega_prior: tuple[float, float] | None
+    held: float | None
     typical: tuple[float, float]
 
     def solve(
@@ -224,7 +234,7 @@ class _System:
         return solve(
             quadratic,
             self.prior,
-            omega_prior=self.omega_prior,
+            held=self.held,
             typical_omega=self.typical,
             scales=scales,
             nonnegative=nonnegative,

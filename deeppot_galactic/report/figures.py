@@ -83,7 +83,7 @@ def make_figures(
     folder.mkdir(parents=True, exist_ok=True)
     score = None if points is None else np.asarray(points.score, dtype=np.float64)
     total = None if n_stars is None else float(n_stars)
-    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins_of(points), analytic_base(model))
+    context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins_of(points), analytic_base(model), points)
     panels = []
     with plots.styled():
         for k, make in enumerate(MAKERS):

@@ -126,6 +126,16 @@ class RunFolder:
     truth: Any = None
     missing: list[str] = field(default_factory=list)
 
+    @property
+    def stars_file(self) -> Path | None:
+        """The catalogue, where it is now."""
+        return find_file(self, "catalogue", "sha256")
+
+    @property
+    def selection_file(self) -> Path | None:
+        """The file of its selection function, where it is now."""
+        return find_file(self, "selection", "selection_sha256")
+
 
 def read_run_folder(folder: str | Path, *, points: Any = None, model: Any = None, truth: Any = None) -> RunFolder:
     """Read a run folder, loading what was not given.
@@ -152,6 +162,7 @@ def read_run_folder(folder: str | Path, *, points: Any = None, model: Any = None
     except tomllib.TOMLDecodeError as error:
         run.missing.append(f"config.toml cannot be read: {error}")
     run.catalogue, run.summary = _json(run, "catalogue.json"), _json(run, "summary.json")
+    _note_moved_files(run)
     if run.points is None:
         run.points = _load(run, "gradients.h5", _load_points)
     if run.model is None:
@@ -201,20 +212,47 @@ def _load_model(path: Path) -> Any:
     return PotentialModel.load(path)
 
 
-def _load_truth(run: RunFolder) -> Any:
-    """The truth that came with the catalogue, if any; a catalogue that has moved is no reason to fail."""
-    source = run.config.get("catalogue", {}).get("path")
+def find_file(run: RunFolder, section: str, digest: str) -> Path | None:
+    """The file that ``path`` of a section of the configuration means, wherever the run folder has been moved to.
+
+    An absolute path is taken as it is; a relative one is looked for from here, from the run folder and from every folder above it; then a
+    file of this name in the run folder or beside it. Other files than that of the run (by its ``digest`` in catalogue.json) do not count.
+    """
+    source = run.config.get(section, {}).get("path")
     if not source:
         return None
-    candidates = [Path(str(source)), run.path / str(source)]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        run.missing.append("the catalogue is no longer where it was: no truth to compare with")
+    given, folder, known = Path(str(source)), run.path.resolve(), run.catalogue.get(digest)
+    if given.is_absolute() and given.is_file():
+        return given
+    places = [] if given.is_absolute() else [given, *(place / given for place in (folder, *folder.parents))]
+    from ..preparation import fingerprint
+
+    for path in [*places, folder / given.name, folder.parent / given.name]:
+        if path.is_file() and (not known or fingerprint(path) == known):
+            return path
+    return None
+
+
+def _note_moved_files(run: RunFolder) -> None:
+    """Say which panels are absent because a file is gone."""
+    for section, name, found, lost in (
+        ("catalogue", "the catalogue", run.stars_file, "a truth, all of its stars, and the stars beside a sample of the fit are left out"),
+        ("selection", "the selection function", run.selection_file, "the stars beside a sample of the fit may be left out"),
+    ):
+        source = run.config.get(section, {}).get("path")
+        if source and found is None:
+            run.missing.append(f"{name} {source} is no longer where it was, nor near the run folder: {lost}")
+
+
+def _load_truth(run: RunFolder) -> Any:
+    """The truth that came with the catalogue, if any."""
+    path = run.stars_file
+    if path is None:
         return None
     from ..catalogue.truth import read_truth
 
     try:
-        return read_truth(found)
+        return read_truth(path)
     except ValueError as error:
         run.missing.append(f"the truth cannot be read: {error}")
         return None
@@ -224,11 +262,11 @@ def catalogue_stars(run: RunFolder) -> Array | None:
     """All stars of the catalogue of a run, (N, 6) [kpc, km/s], thinned out or not; None if it can no longer be read."""
     from ..catalogue import read_tracers
 
-    catalogue = run.config.get("catalogue", {})
-    if not catalogue.get("path") or not Path(str(catalogue["path"])).is_file():
+    path = run.stars_file
+    if path is None:
         return None
     try:
-        return read_tracers(catalogue["path"], **catalogue.get("options", {})).phase_space
+        return read_tracers(path, **run.config.get("catalogue", {}).get("options", {})).phase_space
     except DeepPotError as error:
         run.missing.append(f"the catalogue cannot be read again: {error}")
         return None
@@ -256,10 +294,19 @@ def stars_and_sample(run: RunFolder, *, n: int = 2**17, seed: int = 0) -> Sample
         if not df.has_sampler:
             return None
         if run.points.meta.get("source") == "sampled":
-            stars = read_stars(make_config(run.config))[0].within(run.points.volume)
+            stars = read_stars(make_config(_moved(run)))[0].within(run.points.volume)
             return Sample(stars.phase_space, run.points.points, stars.weights)
         position, velocity = df.sample(n, seed=seed)
         return Sample(run.points.points, np.hstack([position.to_value(LENGTH), velocity.to_value(VELOCITY)]), run.points.weights)
     except DeepPotError as error:
         run.missing.append(f"no comparison of the stars with a sample of the fit: {error}")
         return None
+
+
+def _moved(run: RunFolder) -> dict[str, Any]:
+    """The configuration of a run with the files where they are now."""
+    config = dict(run.config)
+    for section, path in (("catalogue", run.stars_file), ("selection", run.selection_file)):
+        if path is not None:
+            config[section] = {**config[section], "path": str(path)}
+    return config

@@ -8,6 +8,8 @@ are told what it found. Without ``torchrun`` all of this is a group of one, and 
 
 from __future__ import annotations
 
+import gc
+import inspect
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,7 +54,10 @@ class Group:
             return loss_fn
         from torch.nn.parallel import DistributedDataParallel
 
-        return DistributedDataParallel(_Loss(model, loss_fn), broadcast_buffers=False)
+        # Buffers do not change in a training. The argument that says so has been renamed; the oldest supported torch knows the old name.
+        known = inspect.signature(DistributedDataParallel.__init__).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+        return DistributedDataParallel(_Loss(model, loss_fn), **{name: False})
 
     def mean(self, value: Tensor) -> float:
         """The mean of a scalar over the group."""
@@ -126,5 +131,7 @@ def process_group(device: str = "cpu") -> Iterator[Group]:
         raise ConfigError(f"the processes of torchrun cannot find each other: {' '.join(str(error).split())[:200]}") from None
     try:
         yield group_of(local_device(device))
+        torch.distributed.barrier()  # not after an error: the others may never come. A process that leaves early takes its threads along
     finally:
+        gc.collect()  # the engine of a training refers to itself, and must not outlive the group whose threads it uses
         torch.distributed.destroy_process_group()

@@ -120,7 +120,7 @@ def test_shells_split() -> None:
         (lambda: VOLUMES["disc"].boundary_weight(np.zeros((1, 3)), taper=0), "taper"),
         (lambda: VOLUMES["disc"].contains(np.zeros((1, 2))), r"\(N, 3\)"),
         (lambda: Volume.from_dict({"kind": "cube"}), "unknown kind"),
-        (lambda: Volume.from_dict({"kind": "ball", "radius": 1.0}), "incomplete"),
+        (lambda: Volume.from_dict({"kind": "ball", "radius": 1.0}), "no 'center'"),
         (lambda: Volume.from_dict({"kind": "ball", "radius": 1.0, "center": [0, 0, 0], "unit": "pc"}), "kpc"),
     ],
 )

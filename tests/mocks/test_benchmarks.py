@@ -61,12 +61,19 @@ def test_bins_without_stars_are_named_not_invented(measures):
     assert np.isfinite(measures.worst(bins))
 
 
+SCRIPTS = [
+    # what is run, and by which name its results come in which order
+    (["scores.py", "--small", "--parts", "gaussian-bar,throughput"], "part", ["gaussian-bar", "throughput"]),
+    (["from_the_sky.py", "--small"], "M_G", [0.5, 1.5, 3.5]),
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("script", [["scores.py", "--small", "--parts", "gaussian-bar,throughput"], ["from_the_sky.py", "--small"]])
-def test_the_scripts_run(script, tmp_path):
+@pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[script[0] for script, _, _ in SCRIPTS])
+def test_the_scripts_run(script, name, expected, tmp_path):
     out = tmp_path / "result.json"
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(FOLDER / script[0]), *script[1:], "--out", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(out.read_text())["results"]) == 2
+    assert [result[name] for result in json.loads(out.read_text())["results"]] == expected

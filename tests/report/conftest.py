@@ -9,7 +9,6 @@ With Phi = (a^2 x^2 + b^2 y^2 + c^2 z^2) / 2 and f proportional to exp(-E_J / s^
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,41 +17,11 @@ import astropy.units as u
 import numpy as np
 import pytest
 
+from deeppot_galactic.catalogue.volumes import Ball, Cylinder
 from deeppot_galactic.units import ACCELERATION, ANGULAR_SPEED, DENSITY, POTENTIAL, G
 
 SIGMA, OMEGA = 60.0, 30.0
 FREQUENCIES = np.array([34.0, 50.0, 150.0])
-
-
-@dataclass
-class Cylinder:
-    """The attributes of a volume that the report uses."""
-
-    r_out: float = 8.0
-    half_height: float = 1.5
-    center: Any = field(default_factory=lambda: np.zeros(3))
-
-    @property
-    def size(self) -> float:
-        return self.r_out
-
-    def contains(self, x: np.ndarray) -> np.ndarray:
-        return (np.hypot(x[:, 0], x[:, 1]) < self.r_out) & (np.abs(x[:, 2]) < self.half_height)
-
-
-@dataclass
-class Ball:
-    """The same for a ball."""
-
-    center: np.ndarray
-    radius: float
-
-    @property
-    def size(self) -> float:
-        return self.radius
-
-    def contains(self, x: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(x - self.center, axis=1) < self.radius
 
 
 class HarmonicModel:
@@ -164,13 +133,13 @@ def summary() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def bar() -> SimpleNamespace:
     """Points with exact scores, the exact model and its truth."""
-    volume = Cylinder()
+    volume = Cylinder(r_out=8 * u.kpc, half_height=1.5 * u.kpc)
     model = HarmonicModel(volume)
     makers = {
         "draw": draw,
         "make_model": HarmonicModel,
         "make_truth": truth_of,
-        "make_ball": Ball,
+        "make_ball": lambda center, radius: Ball(center * u.kpc, radius * u.kpc),
         "make_summary": summary,
         "make_folder": make_folder,
     }

@@ -12,8 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import deeppot_galactic as dg
 from deeppot_galactic.errors import StoreError
+from deeppot_galactic.preparation import fingerprint
 from deeppot_galactic.report import write_report
+from deeppot_galactic.report.inputs import catalogue_stars, read_run_folder
 from deeppot_galactic.report.text import duration, number, percent
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -82,6 +85,21 @@ def test_damaged_and_missing_parts_are_named(small: SimpleNamespace, run_folder:
     text = write_report(run_folder, points=small).read_text(encoding="utf-8")
     assert "summary.json cannot be read" in text
     assert "model.safetensors cannot be read" in text
+
+
+def test_a_catalogue_is_found_from_a_run_folder_that_moved(small: SimpleNamespace, run_folder: Path) -> None:
+    """By its relative path from a folder above, and by its digest: another file of that name is not taken for it."""
+    assert "stars.fits is no longer where it was" in write_report(run_folder, points=small).read_text(encoding="utf-8")
+    stars = run_folder.parent / "stars.fits"
+    dg.Tracers(np.asarray(small.points)).write(stars)
+    (run_folder / "catalogue.json").write_text(json.dumps({"sha256": fingerprint(stars)}), encoding="utf-8")
+    run = read_run_folder(run_folder, points=small)
+    assert run.stars_file == stars and not any("stars.fits" in text for text in run.missing)
+    found = catalogue_stars(run)
+    assert found is not None and len(found) == len(small.points)
+    (run_folder / "catalogue.json").write_text(json.dumps({"sha256": "0" * 64}), encoding="utf-8")
+    run = read_run_folder(run_folder, points=small)
+    assert run.stars_file is None and catalogue_stars(run) is None and any("stars.fits" in text for text in run.missing)
 
 
 def test_what_is_not_a_run_folder_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from astropy.table import QTable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from deeppot_galactic.potential import LossProfile
 from deeppot_galactic.report import diagnostics as dx
 from deeppot_galactic.report import plots
 from deeppot_galactic.report.figures import make_figures
@@ -26,6 +27,8 @@ from deeppot_galactic.report.inputs import Sample
 from deeppot_galactic.report.panels import Context
 from deeppot_galactic.report.panels.fields import density, force_errors, forces
 from deeppot_galactic.report.plots.comparison import model_comparison
+
+KMSKPC = u.km / u.s / u.kpc
 
 WITH_TRUTH = {
     "acceleration_truth", "acceleration_residual", "acceleration_scatter", "acceleration_error", "density_truth", "density_residual",
@@ -108,7 +111,7 @@ DRAWINGS: dict[str, Drawing] = {
     "landmarks": lambda ax, d, bar: plots.landmarks(plots.face_on(ax), bar=dx.BarExtent(0.4, 0.3, 0.5, 0.2), corotation=0.8),
     "learning_rate": lambda ax, d, bar: plots.learning_rate(ax, bar.make_summary()["history"]["potential"]),
     "loss_against_omega": lambda ax, d, bar: plots.loss_against_omega(
-        ax, dx.OmegaProfile(EDGES, EDGES, EDGES, 1.0, 2.0), fit=3.0, truth=2.0
+        ax, LossProfile(*(EDGES * unit for unit in (KMSKPC, KMSKPC**2, KMSKPC**2)), 1.0 * KMSKPC, 0.5 * KMSKPC), fit=3.0, truth=2.0
     ),
     "matter_density": lambda ax, d, bar: plots.face_on(plots.matter_density(ax, SEEN)),
     "model_comparison": lambda ax, d, bar: model_comparison(ax, TABLE, "Kz"),

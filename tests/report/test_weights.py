@@ -19,7 +19,7 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.report import diagnostics as dx
 from deeppot_galactic.report.inputs import RunFolder, Sample, catalogue_stars, stars_and_sample
 from deeppot_galactic.report.panels import Context
-from deeppot_galactic.report.panels.checks import omega_loss, scores
+from deeppot_galactic.report.panels.checks import loss_profile, omega_loss, scores
 from deeppot_galactic.report.panels.stars import stars
 from deeppot_galactic.report.panels.training import significance
 
@@ -41,7 +41,7 @@ def few(bar: SimpleNamespace) -> Any:
 
 def context(bar: SimpleNamespace, few: Any, **values: Any) -> Context:
     diagnosis = dx.diagnose(few, bar.make_model(bar.volume, 0.05))
-    return Context(diagnosis, {}, None, values.get("sample"), False, score=few.score)
+    return Context(diagnosis, {}, None, values.get("sample"), False, score=few.score, points=few)
 
 
 def drawn(figure: Any) -> np.ndarray:
@@ -96,9 +96,12 @@ def test_gradients_are_calibrated_and_omega_is_profiled_with_weights(bar: Simple
     found = figures(scores(c))["score_calibration"].axes[0]
     shown = next(container for container in found.containers if container.get_label() == "bar (φ)")[0].get_ydata()
     assert set(shown) <= set(with_weights.ratio["bar"])
-    profile = dx.omega_profile(few.points, few.score, -c.d.field.acceleration(few.points[:, :3]), bar.omega, weights=few.weights)
-    curve = figures(omega_loss(c))["omega_loss"].axes[0].get_lines()[0].get_ydata()
-    np.testing.assert_array_equal(curve, profile.held)
+    profile = loss_profile(c)
+    assert profile is not None and profile.best.value == pytest.approx(bar.omega, rel=0.02)
+    curve = figures(omega_loss(c))["omega_loss"].axes[0].get_lines()[1].get_ydata()
+    np.testing.assert_array_equal(curve, profile.loss.value)
+    few_without = SimpleNamespace(**vars(few) | {"weights": None})
+    assert (loss_profile(dataclasses.replace(c, points=few_without)).loss != profile.loss).all()
 
 
 def test_means_in_the_plane_undo_a_selection_by_what_is_averaged() -> None:
@@ -116,6 +119,27 @@ def test_means_in_the_plane_undo_a_selection_by_what_is_averaged() -> None:
         assert abs(right) < 0.02 < 0.2 < wrong
     equal = (dx.mean_map(x, y, value, edges, edges, weights=w, smooth=0.5, at_least=600).values for w in (None, np.full(len(x), 3.0)))
     np.testing.assert_allclose(*equal)
+
+
+def test_numbers_star_by_star_are_those_of_the_complete_catalogue() -> None:
+    """Medians, percentiles, shares: a selection by the value itself is undone by the weights; equal weights change nothing."""
+    rng = np.random.default_rng(2)
+    x, rate = rng.uniform(-1, 1, (40_000, 6)), rng.normal(size=40_000)
+    selection = np.where(np.abs(rate) < 1, 0.9, 0.2)
+    keep = rng.uniform(size=len(x)) < selection
+    weights, edges = 1 / selection[keep], np.array([0.0, 0.5, 1.0])
+    radius = np.hypot(x[:, 0], x[:, 1])
+
+    def numbers(chosen: np.ndarray, w: np.ndarray | None) -> np.ndarray:
+        summary = dx.Stationarity(x[chosen], rate[chosen], 2 * rate[chosen], w).summary()
+        middle = dx.radial_percentiles(radius[chosen], np.abs(rate[chosen]), edges, (50,), weights=w)[0]
+        negative = dx.negative_fraction(np.abs(rate[chosen]) - 1, weights=w)
+        return np.array([summary["rotating_median"], summary["lab_median"], *middle, negative])
+
+    everything = numbers(np.ones(len(x), bool), None)
+    np.testing.assert_allclose(numbers(keep, weights), everything, rtol=0.05)
+    assert np.all(np.abs(numbers(keep, None) / everything - 1) > 0.15)
+    np.testing.assert_allclose(numbers(keep, np.full(len(weights), 3.0)), numbers(keep, None), rtol=1e-3)
 
 
 def test_the_profile_of_the_stars_is_that_of_the_complete_catalogue(bar: SimpleNamespace, few: Any) -> None:

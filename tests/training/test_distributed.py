@@ -72,6 +72,8 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, optimiser: str) 
     for processes, name in ((1, "one"), (2, "two")):
         done = launch(tmp_path, processes, name, optimiser)
         assert done.returncode == 0, done.stderr
+        assert "deprecated" not in done.stderr
+        assert "terminate called" not in done.stderr
     one, two, other = result(tmp_path, "one", 0), result(tmp_path, "two", 0), result(tmp_path, "two", 1)
     assert two["history"] == other["history"]
     assert two["weights"] == other["weights"]

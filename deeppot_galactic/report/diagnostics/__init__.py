@@ -5,7 +5,6 @@ from .dark_matter import DarkProfile, dark_matter, dark_matter_profile
 from .diagnosis import Diagnosis, Region, diagnose
 from .flags import Flag, find_flags
 from .forces import Comparison, compare, cylindrical, negative_fraction
-from .omega_profile import OmegaProfile, omega_profile
 from .rotation import RotationCurve, crossings, rotation_curve
 from .significance import poisson_significance, significance_map
 from .stationarity import PER_GYR, Stationarity, coherent_rms, mean_map, non_stationarity, radial_percentiles, time_derivative
@@ -21,7 +20,6 @@ __all__ = [
     "Flag",
     "HarmonicProfile",
     "Map",
-    "OmegaProfile",
     "Region",
     "RotationCurve",
     "Stationarity",
@@ -39,7 +37,6 @@ __all__ = [
     "midplane_profile",
     "negative_fraction",
     "non_stationarity",
-    "omega_profile",
     "poisson_significance",
     "radial_percentiles",
     "rotate_to_bar",

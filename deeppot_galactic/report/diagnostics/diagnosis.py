@@ -207,7 +207,7 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
         score = np.asarray(points.score, dtype=np.float64)
         stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0, weights=weights)
         some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
-        negative = negative_fraction(fitted.density(stars[some, :3]))
+        negative = negative_fraction(fitted.density(stars[some, :3]), weights=None if weights is None else weights[some])
     if fitted is not None and region.whole_disc:
         curve = rotation_curve(fitted.acceleration, np.linspace(0.01, 1.0, 160) * region.radius)
     return Diagnosis(region, stars, fitted, profile, bar, stationarity, *_against(truth, fitted), curve, negative, truth, weights)

@@ -128,18 +128,21 @@ def cylindrical(positions: Array, vectors: Array) -> Array:
     return np.column_stack([radial, azimuthal, vectors[:, 2]])
 
 
-def negative_fraction(density: Array) -> float:
+def negative_fraction(density: Array, *, weights: Array | None = None) -> float:
     """Fraction of the points at which a density is negative.
 
     Parameters
     ----------
     density : array (N,)
         Msun/kpc^3.
+    weights : array (N,), optional
+        Of the points.
 
     Returns
     -------
     float
         Between 0 and 1; NaN without points.
     """
-    finite = density[np.isfinite(density)]
-    return float(np.mean(finite < 0)) if len(finite) else float("nan")
+    finite = np.isfinite(density)
+    w = None if weights is None or not np.any(weights[finite] > 0) else weights[finite]
+    return float(np.average(density[finite] < 0, weights=w)) if finite.any() else float("nan")

@@ -31,6 +31,13 @@ SATURATION = 100
 """Points beyond which a pixel gains no further weight in `coherent_rms`."""
 
 
+def percentiles(values: Array, which: float | tuple[float, ...], weights: Array | None = None) -> Array:
+    """Percentiles of values (N,), with weights (N,) those of the distribution that each value stands for."""
+    if weights is None or not np.any(weights > 0):
+        return np.asarray(np.percentile(values, which))
+    return np.asarray(np.percentile(values, which, weights=weights, method="inverted_cdf"))
+
+
 @dataclass(frozen=True)
 class Stationarity:
     """d ln f/dt (km/s/kpc) at points ``x`` (N, 6) with ``weights`` (N,) or None: arrays ``rotating`` and ``lab`` (N,)."""
@@ -41,7 +48,7 @@ class Stationarity:
     weights: Array | None = None
 
     def summary(self) -> dict[str, float | str | int]:
-        """Medians of |d ln f/dt| in both frames, for ``summary.json``.
+        """Medians of |d ln f/dt| over the stars, by their weights, in both frames, for ``summary.json``.
 
         Returns
         -------
@@ -49,8 +56,8 @@ class Stationarity:
             ``rotating_median`` and ``lab_median`` [km/s/kpc], their ``unit``, and ``n``, the number of points.
         """
         return {
-            "rotating_median": float(np.median(np.abs(self.rotating))),
-            "lab_median": float(np.median(np.abs(self.lab))),
+            "rotating_median": float(percentiles(np.abs(self.rotating), 50, self.weights)),
+            "lab_median": float(percentiles(np.abs(self.lab), 50, self.weights)),
             "unit": "km/s/kpc",
             "n": len(self.x),
         }
@@ -176,9 +183,15 @@ def mean_map(
 
 
 def radial_percentiles(
-    radius: Array, values: Array, edges: Array, percentiles: tuple[float, ...] = (16, 50, 84), *, at_least: int = 10
+    radius: Array,
+    values: Array,
+    edges: Array,
+    which: tuple[float, ...] = (16, 50, 84),
+    *,
+    weights: Array | None = None,
+    at_least: int = 10,
 ) -> Array:
-    """Percentiles of ``values`` (N,) in bins of ``radius`` (N,): array (len(percentiles), K), NaN where fewer than ``at_least`` values.
+    """Percentiles of ``values`` (N,) in bins of ``radius`` (N,): array (len(which), K), NaN where fewer than ``at_least`` values.
 
     Parameters
     ----------
@@ -188,22 +201,24 @@ def radial_percentiles(
         Any unit.
     edges : array (K + 1,)
         Radii between the bins [kpc].
-    percentiles : tuple of float
+    which : tuple of float
         In per cent.
+    weights : array (N,), optional
+        Of the values.
     at_least : int
         Bins with fewer points are NaN.
 
     Returns
     -------
-    array (len(percentiles), K)
+    array (len(which), K)
         In the unit of the values.
     """
     index = np.digitize(radius, edges) - 1
-    out = np.full((len(percentiles), len(edges) - 1), np.nan)
+    out = np.full((len(which), len(edges) - 1), np.nan)
     for k in range(len(edges) - 1):
-        inside = values[index == k]
-        if len(inside) >= at_least:
-            out[:, k] = np.percentile(inside, percentiles)
+        inside = index == k
+        if np.count_nonzero(inside) >= at_least:
+            out[:, k] = percentiles(values[inside], which, None if weights is None else weights[inside])
     return out
 
 

@@ -4,12 +4,19 @@ where the volume lies.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...errors import DeepPotError
+from ...units import ANGULAR_SPEED, LENGTH, VELOCITY
 from .. import diagnostics as dx
 from .context import Context, Drawn, pixel_edges, plane_positions
+
+if TYPE_CHECKING:
+    from ...potential import LossProfile
+
+_SPEEDS, _LEAST_REACH, _POINTS = 21, 20.0, 4096  # of the loss against Omega: grid, half width at least [km/s/kpc], points
 
 
 def where(c: Context) -> Drawn:
@@ -34,21 +41,35 @@ def omega_loss(c: Context) -> Drawn:
     """Loss against the pattern speed."""
     from .. import plots
 
-    d = c.d
-    if d.omega is None or c.score is None or d.stars is None or d.field is None:
+    profile = loss_profile(c)
+    if profile is None:
         return
-    if any(offset is not None and np.any(offset) for offset in (d.field.x0, d.field.v0)):  # the parabola is about the origin
-        return
-    profile = dx.omega_profile(d.stars, c.score, -d.field.acceleration(d.stars[:, :3]), d.omega, weights=d.weights)
     figure, (ax,) = plots.panel()
-    plots.loss_against_omega(ax, profile, fit=d.omega, truth=getattr(d.truth, "omega", None))
+    plots.loss_against_omega(ax, profile, fit=c.d.omega, truth=getattr(c.d.truth, "omega", None))
     ax.set_title("Loss against Ω")
     caption = (
-        "How much less steady the stars would be at other pattern speeds, with the fitted potential as it is and with a potential that may "
-        "follow. A wide second curve means that potential and pattern speed stand in for one another; its minimum is that of the scores "
-        "alone, without the weak form."
+        "How much less steady the stars would be at other pattern speeds, by the linear solver on the scores alone, without the weak form: "
+        "with its potential held, and solved again at each speed. A wide second curve means that potential and pattern speed stand in for "
+        "one another."
     )
     yield "omega_loss", "pattern", "How sharply Ω is fixed", caption, figure
+
+
+def loss_profile(c: Context) -> LossProfile | None:
+    """The linear solver's loss about the fitted pattern speed, from some of the points; None where it does not apply."""
+    from ...catalogue.volumes import Volume
+    from ...potential import RotatingFrame, profile_loss
+
+    d = c.d
+    if d.omega is None or d.field is None or c.points is None or not isinstance(c.points.volume, Volume):
+        return None
+    reach = max(abs(d.omega), _LEAST_REACH)
+    grid = (d.omega + np.linspace(-reach, reach, _SPEEDS)) * ANGULAR_SPEED
+    x0, v0 = (None if q is None else q * unit for q, unit in ((d.field.x0, LENGTH), (d.field.v0, VELOCITY)))
+    try:
+        return profile_loss(c.points, grid, frame=RotatingFrame(d.field.omega * ANGULAR_SPEED, x0, v0), base=c.base, n_max=_POINTS)
+    except DeepPotError:  # another axis, no scores, too few stars
+        return None
 
 
 def scores(c: Context) -> Drawn:

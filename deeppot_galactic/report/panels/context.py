@@ -20,7 +20,8 @@ Drawn = Iterator[tuple[str, str, str, str, Any]]
 @dataclass(frozen=True)
 class Context:
     """What the panels are drawn from: numbers (with the points and their weights), ``summary.json``, stars and sample, all stars of the
-    catalogue (``everything``), scores at the points, radii of ``joins`` (kpc) and the analytic ``base`` of the fit.
+    catalogue (``everything``), scores at the points, radii of ``joins`` (kpc), the analytic ``base`` of the fit, and the ``points``
+    themselves.
     """
 
     d: Diagnosis
@@ -32,6 +33,7 @@ class Context:
     score: Array | None = None
     joins: tuple[float, ...] = ()
     base: Any = None
+    points: Any = None
 
 
 def joins_of(points: Any) -> tuple[float, ...]:

@@ -46,10 +46,12 @@ def stationarity(c: Context) -> Drawn:
         "Median size of d ln f/dt star by star (68 % of the stars in the shades). Noise of the learned "
         "gradients sets a floor for both curves."
     )
+    if s.weights is not None:
+        caption += " Stars count by their weights."
     yield "stationarity_radius", "stationarity", "Star by star, against radius", caption, figure
     figure, (ax,) = plots.panel()
     rotating, lab = dx.PER_GYR * s.rotating, dx.PER_GYR * s.lab
-    plots.rate_histogram(ax, rotating, lab, limit=plots.round_up(float(np.percentile(np.abs(lab), 90))))
+    plots.rate_histogram(ax, rotating, lab, limit=plots.round_up(float(np.percentile(np.abs(lab), 90))), weights=s.weights)
     ax.set_title("Rate of change of all stars")
     yield (
         "stationarity_histogram",

@@ -5,7 +5,7 @@ where a volume lies in its galaxy. Every function draws into ``ax`` and returns 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ..diagnostics.calibration import Calibration
 from ..diagnostics.dark_matter import DarkProfile
-from ..diagnostics.omega_profile import OmegaProfile
 from ..diagnostics.structure import Map
 from .maps import draw_map, round_up
 from .style import BLUE, DIVERGING_MAP, FIT, GREEN, INK, LAB, ORANGE, SPEED_UNIT, TRUTH, VERMILLION, WEAK, tidy
+
+if TYPE_CHECKING:
+    from ...potential import LossProfile
 
 Array = NDArray[np.float64]
 
@@ -89,14 +91,14 @@ def score_calibration(ax: Axes, calibration: Calibration) -> Axes:
     return ax
 
 
-def loss_against_omega(ax: Axes, profile: OmegaProfile, *, fit: float | None = None, truth: float | None = None) -> Axes:
-    """Loss relative to its least value against Omega, with Phi held and with Phi free to follow.
+def loss_against_omega(ax: Axes, profile: LossProfile, *, fit: float | None = None, truth: float | None = None) -> Axes:
+    """Loss against Omega, with Phi held and with Phi free to follow.
 
     Parameters
     ----------
     ax : Axes
-    profile : OmegaProfile
-        From `diagnostics.omega_profile`.
+    profile : LossProfile
+        From `deeppot_galactic.potential.profile_loss`.
     fit, truth : float, optional
         Pattern speeds to mark [km/s/kpc].
 
@@ -106,14 +108,15 @@ def loss_against_omega(ax: Axes, profile: OmegaProfile, *, fit: float | None = N
         ``ax``.
     """
     tidy(ax)
-    ax.plot(profile.omega, profile.held, color=FIT, label=f"Φ held: least at {profile.best_held:.1f}")
-    ax.plot(profile.omega, profile.free, color=LAB, label=f"Φ follows: least at {profile.best_free:.1f}")
+    omega, held, follows = profile.omega.value, profile.held.value, profile.loss.value
+    ax.plot(omega, held, color=FIT, label="Φ held")
+    ax.plot(omega, follows, color=LAB, label=f"Φ follows: least at {profile.best.value:.1f}")
     for value, colour, label, style in ((fit, WEAK, "fit", "-"), (truth, TRUTH, "truth", "--")):
         if value is not None:
             ax.axvline(value, color=colour, linewidth=1.2, linestyle=style, label=f"{label}: {value:.1f}")
-    low, top = float(np.min(profile.free)), float(np.percentile(profile.held, 90))
-    ax.set(xlim=(profile.omega[0], profile.omega[-1]), ylim=(low - 0.05 * (top - low), low + 1.5 * (top - low)))
-    ax.set(xlabel=f"Ω [{SPEED_UNIT}]", ylabel="loss / least loss")
+    low, top = float(np.min(follows)), float(np.percentile(held, 90))
+    ax.set(xlim=(omega[0], omega[-1]), ylim=(low - 0.05 * (top - low), low + 1.5 * (top - low)))
+    ax.set(xlabel=f"Ω [{SPEED_UNIT}]", ylabel="mean square of d ln f/dt [(km/s/kpc)²]")
     ax.legend(loc="upper center", ncols=2, framealpha=1.0, columnspacing=1.2)
     return ax
 

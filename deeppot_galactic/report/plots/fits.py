@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from ..diagnostics.forces import Comparison, cylindrical
+from ..diagnostics.stationarity import percentiles
 from .fields import KM_S_MYR
 from .style import BLUE, FIT, GREEN, GREY, INK, ORANGE, VERMILLION, tidy
 
@@ -117,8 +118,8 @@ def acceleration_scatter(ax: Axes, comparison: Comparison) -> Axes:
     return ax
 
 
-def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float) -> Axes:
-    """Distribution of d ln f/dt over the points in both frames, within +-``limit``; its integral over all rates is one.
+def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float, weights: Array | None = None) -> Axes:
+    """Distribution of d ln f/dt over the points in both frames, by their weights, within +-``limit``; its integral over all rates is one.
 
     Parameters
     ----------
@@ -130,6 +131,8 @@ def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float) -> Ax
         The same at rest.
     limit : float
         Largest rate shown [1/Gyr].
+    weights : array (N,), optional
+        Of the points.
 
     Returns
     -------
@@ -139,10 +142,11 @@ def rate_histogram(ax: Axes, rotating: Array, lab: Array, *, limit: float) -> Ax
     tidy(ax)
     bins = np.linspace(-limit, limit, 81)
     for rate, colour, name in ((lab, ORANGE, "lab frame"), (rotating, FIT, "rotating frame")):
-        share = np.histogram(rate, bins)[0] / (len(rate) * np.diff(bins))
+        total = len(rate) if weights is None else float(np.sum(weights))
+        share = np.histogram(rate, bins, weights=weights)[0] / (total * np.diff(bins))
         ax.stairs(share, bins, fill=True, color=colour, alpha=0.25)
         ax.stairs(share, bins, color=colour, linewidth=1.8)
-        ax.plot([], [], color=colour, label=f"{name}: median |…| {np.median(np.abs(rate)):.3g}")
+        ax.plot([], [], color=colour, label=f"{name}: median |…| {float(percentiles(np.abs(rate), 50, weights)):.3g}")
     ax.set(xlim=(-limit, limit), xlabel="d ln f / dt [Gyr⁻¹]", ylabel="share of points per rate [Gyr]")
     ax.set_ylim(0, 1.3 * ax.get_ylim()[1])
     ax.legend(loc="upper right")

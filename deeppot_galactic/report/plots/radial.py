@@ -122,7 +122,7 @@ def rate_against_radius(ax: Axes, result: Stationarity, *, edges: Array, centre:
     middle = 0.5 * (edges[1:] + edges[:-1])
     shown: list[Array] = []
     for rate, colour, name in ((result.lab, LAB, "lab frame"), (result.rotating, FIT, "rotating frame")):
-        low, median, high = radial_percentiles(radius, np.maximum(PER_GYR * np.abs(rate), SMALLEST), edges)
+        low, median, high = radial_percentiles(radius, np.maximum(PER_GYR * np.abs(rate), SMALLEST), edges, weights=result.weights)
         shown += [low, 2 * high]
         ax.fill_between(middle, low, high, color=colour, alpha=0.15, linewidth=0)
         ax.plot(middle, median, color=colour, label=name)

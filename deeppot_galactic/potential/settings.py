@@ -1,0 +1,110 @@
+"""Settings of the network fit, and its presets."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import Any
+
+from ..arguments import replaced
+from ..errors import ConfigError
+
+
+@dataclass(frozen=True)
+class PotentialSettings:
+    """Settings of the network fit.
+
+    Attributes
+    ----------
+    width, depth : int
+        Size of the network.
+    inputs : {"disc", "plain"}
+        See `network`; a volume off the axis always uses "plain".
+    use_base : bool
+        Add the analytic base of the weak fit.
+    train_base : bool
+        Let the parameters of that base train along with the network.
+    reflect, turn : bool
+        Make Phi exactly even in z, and under a rotation by pi about the axis ("disc" inputs are even in z already).
+    anchor : float
+        Weight of the weak form's posterior; 0 trains on scores alone.
+    start : {"frame", "linear"}
+        Where Omega of a network without anchor starts: from the frame that is given, or from the linear solution. With an anchor it starts
+        from the weak form.
+    residual : {"ln f", "f"}
+    alpha, beta, density_weight, l2 : float
+        Constants of the paper's loss; ``alpha`` is used with residual "f" only.
+    scale : float or None
+        Scale of the residual in km/s/kpc for "ln f"; from the data where None.
+    batch, steps, rate, warmup, schedule, patience, weight_decay
+        Training, see `deeppot_galactic.training`.
+    n_places : int
+        Points through the volume for density and anchor.
+    """
+
+    width: int = 128
+    depth: int = 3
+    inputs: str = "disc"
+    use_base: bool = True
+    train_base: bool = False
+    reflect: bool = False
+    turn: bool = False
+    anchor: float = 1.0
+    start: str = "frame"
+    residual: str = "ln f"
+    alpha: float = 1e5
+    beta: float = 1.0
+    density_weight: float = 10.0
+    l2: float = 1e-3
+    scale: float | None = None
+    batch: int = 1024
+    steps: int = 1600
+    rate: float = 1e-2
+    warmup: int = 100
+    schedule: str = "cosine"
+    patience: int = 512
+    weight_decay: float = 0.0
+    ema: float = 0.995
+    n_places: int = 8192
+
+
+PRESETS: dict[str, PotentialSettings] = {
+    "fast": PotentialSettings(),
+    "quick": PotentialSettings(steps=200, width=64, n_places=2048),
+    "paper": PotentialSettings(
+        width=512, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=2**15,
+        steps=200_000, rate=1e-3, warmup=2048,
+        schedule="plateau", patience=2048, ema=0.0, n_places=2**17,
+    ),
+    "paper-small": PotentialSettings(
+        width=128, depth=4, inputs="plain", use_base=False, anchor=0.0, residual="f", density_weight=1.0, l2=0.1, batch=1024,
+        steps=8000, rate=1e-3, warmup=256,
+        schedule="plateau", patience=512, ema=0.0, n_places=2**15,
+    ),
+}  # fmt: skip
+
+
+_CHOICES = {"inputs": ("disc", "plain"), "residual": ("ln f", "f"), "start": ("frame", "linear")}
+
+
+def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSettings:
+    """A preset with some settings replaced.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset or setting, with the nearest known one, or an unknown choice.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown potential preset {preset!r}; known are {', '.join(PRESETS)}")
+    known = [f.name for f in fields(PotentialSettings)]
+    for name in overrides:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            raise ConfigError(f"unknown potential option {name!r}; {hint}")
+    settings = replaced(PRESETS[preset], overrides, ConfigError)
+    for name, choices in _CHOICES.items():
+        if getattr(settings, name) not in choices:
+            raise ConfigError(f"potential option {name} must be one of {', '.join(map(repr, choices))}, found {getattr(settings, name)!r}")
+    return settings
