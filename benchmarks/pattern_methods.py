@@ -1,6 +1,6 @@
 """The pattern speed from one snapshot: `pattern_speed` beside the methods that it replaces, on the same stars.
 
-    python benchmarks/pattern_methods.py SNAPSHOT.npz [...] [--stars N] [--out pattern_methods.json]
+    python benchmarks/pattern_methods.py SNAPSHOT.npz [...] [--stars N] [--out pattern_methods.json] [--markdown table.md]
 
 * phase, hard edge: d/dt of the m = 2 phase of the stars with R < R_bar, from their angular velocities alone: what is left when the
   flow of stars through the edge is forgotten.
@@ -9,7 +9,8 @@
   the directions within 15 degrees of the bar's axes, where the method has no signal, are left out.
 * pattern_speed: annuli with growth taken out, the bar's own annuli chosen, statistical and systematic error.
 
-Errors of the three are those of 50 bootstrap samples. Seconds are of each method alone.
+Errors of the three are those of 50 bootstrap samples. Seconds are of the whole method with its errors. The last row is `pattern_speed` of a
+million stars: those of the first snapshot, drawn again and again and displaced by a thousandth of their coordinates.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from deeppot_galactic.dynamics import measure_bar
 
 Array = np.ndarray
 Estimate = Callable[[Array], float]
+MILLION = "`pattern_speed`, 10^6 stars"
 
 
 def window(radius: Array, edge: float) -> tuple[Array, Array]:
@@ -68,11 +70,11 @@ def tremaine_weinberg(w: Array, edge: float, reach: float, angle: float) -> floa
 
 
 def bootstrapped(estimate: Estimate, w: Array, rng: np.random.Generator, n: int = 50) -> tuple[float, float, float]:
-    """Value, bootstrap error, and the seconds of one evaluation."""
+    """Value, bootstrap error, and seconds."""
     start = time.perf_counter()
     value = estimate(w)
-    seconds = time.perf_counter() - start
-    return value, float(np.std([estimate(w[rng.integers(0, len(w), len(w))]) for _ in range(n)])), seconds
+    error = float(np.std([estimate(w[rng.integers(0, len(w), len(w))]) for _ in range(n)]))
+    return value, error, time.perf_counter() - start
 
 
 def run(path: Path, stars: int | None, seed: int) -> list[dict]:
@@ -96,16 +98,48 @@ def run(path: Path, stars: int | None, seed: int) -> list[dict]:
     start = time.perf_counter()
     speed = dg.pattern_speed(tracers, volume, seed=seed)
     rows.append({"method": "pattern_speed", "omega": speed.value.value, "error": speed.error.value, "seconds": time.perf_counter() - start})
+    return finish(rows, path.stem, len(w), truth)
+
+
+def of_a_million(path: Path, seed: int, n: int = 1_000_000) -> list[dict]:
+    """`pattern_speed` of that many stars in the volume."""
+    truth, tracers = read_truth(path), dg.read_tracers(path)
+    volume = dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
+    w, rng = tracers.within(volume).phase_space, np.random.default_rng(seed)
+    many = dg.Tracers(w[rng.integers(0, len(w), n)] * rng.normal(1.0, 1e-3, (n, 6)))
+    start = time.perf_counter()
+    speed = dg.pattern_speed(many, volume, seed=seed)
+    row = {"method": MILLION, "omega": speed.value.value, "error": speed.error.value, "seconds": time.perf_counter() - start}
+    return finish([row], path.stem, n, truth)
+
+
+def finish(rows: list[dict], name: str, stars: int, truth: dg.Truth) -> list[dict]:
+    """Add what they share, and their relative errors and deviations in sigma; print them."""
     for row in rows:
-        row |= {"snapshot": path.stem, "stars": len(w), "truth": truth.omega}
+        row |= {"snapshot": name, "stars": stars, "truth": truth.omega}
         deviation = row["omega"] - truth.omega
+        row |= {"relative": deviation / truth.omega, "sigmas": deviation / np.hypot(row["error"], truth.omega_error or 0.0)}
         print(
-            f"{path.stem:18s} {row['method']:18s} Omega {row['omega']:6.2f} +- {row['error']:5.2f} ({truth.omega:.2f}; "
-            f"{100 * deviation / truth.omega:+6.1f} %, {deviation / np.hypot(row['error'], truth.omega_error or 0.0):+5.1f} sigma) "
-            f"{row['seconds']:6.2f} s",
+            f"{name:18s} {row['method']:26s} {stars:8d} Omega {row['omega']:6.2f} +- {row['error']:5.2f} ({truth.omega:.2f}; "
+            f"{100 * row['relative']:+6.1f} %, {row['sigmas']:+5.1f} sigma) {row['seconds']:6.1f} s",
             flush=True,
         )
     return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table: a row a method, and for each snapshot Omega with its error, the relative error, and seconds."""
+    names = list(dict.fromkeys(row["snapshot"] for row in rows))
+    truths = {row["snapshot"]: row["truth"] for row in rows}
+    lines = ["| | " + " | ".join(f"{name} ({truths[name]:g})" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = {
+            row["snapshot"]: f"{row['omega']:.1f} ± {row['error']:.1f}, {100 * row['relative']:+.1f} %, {row['seconds']:.0f} s"
+            for row in rows
+            if row["method"] == method
+        }
+        lines.append(f"| {method} | " + " | ".join(cells.get(name, "") for name in names) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -114,9 +148,13 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=0, help="use at most this many (0: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--markdown", type=Path, default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = [row for path in options.snapshots for row in run(path, options.stars or None, options.seed)]
+    rows += of_a_million(options.snapshots[0], options.seed)
+    if options.markdown is not None:
+        options.markdown.write_text(markdown(rows))
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1))
 
