@@ -246,7 +246,7 @@ def _disc(
     )
 
 
-def _by_radius(**columns: Array) -> QTable:
+def _by_radius(**columns: Any) -> QTable:
     """The table of the annuli with its units; without columns, the same table without rows."""
     table = QTable()
     for name, unit in _COLUMNS.items():
