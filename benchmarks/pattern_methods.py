@@ -1,6 +1,6 @@
 """The pattern speed from one snapshot: `pattern_speed` beside the methods that it replaces, on the same stars.
 
-    python benchmarks/pattern_methods.py SNAPSHOT.npz [...] [--stars N] [--out pattern_methods.json]
+    python benchmarks/pattern_methods.py SNAPSHOT.npz [...] [--stars N] [--out pattern_methods.json] [--markdown table.md]
 
 * phase, hard edge: d/dt of the m = 2 phase of the stars with R < R_bar, from their angular velocities alone: what is left when the
   flow of stars through the edge is forgotten.
@@ -9,7 +9,8 @@
   the directions within 15 degrees of the bar's axes, where the method has no signal, are left out.
 * pattern_speed: annuli with growth taken out, the bar's own annuli chosen, statistical and systematic error.
 
-Errors of the three are those of 50 bootstrap samples. Seconds are of each method alone.
+Errors of the three are those of 50 bootstrap samples. Seconds are of the whole method with its errors. The last row is `pattern_speed` of a
+million stars drawn from a rotating Gaussian bar, whose pattern speed is exact.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import numpy as np
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
 from deeppot_galactic.dynamics import measure_bar
+from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 
 Array = np.ndarray
 Estimate = Callable[[Array], float]
@@ -68,11 +70,11 @@ def tremaine_weinberg(w: Array, edge: float, reach: float, angle: float) -> floa
 
 
 def bootstrapped(estimate: Estimate, w: Array, rng: np.random.Generator, n: int = 50) -> tuple[float, float, float]:
-    """Value, bootstrap error, and the seconds of one evaluation."""
+    """Value, bootstrap error, and seconds."""
     start = time.perf_counter()
     value = estimate(w)
-    seconds = time.perf_counter() - start
-    return value, float(np.std([estimate(w[rng.integers(0, len(w), len(w))]) for _ in range(n)])), seconds
+    error = float(np.std([estimate(w[rng.integers(0, len(w), len(w))]) for _ in range(n)]))
+    return value, error, time.perf_counter() - start
 
 
 def run(path: Path, stars: int | None, seed: int) -> list[dict]:
@@ -96,16 +98,46 @@ def run(path: Path, stars: int | None, seed: int) -> list[dict]:
     start = time.perf_counter()
     speed = dg.pattern_speed(tracers, volume, seed=seed)
     rows.append({"method": "pattern_speed", "omega": speed.value.value, "error": speed.error.value, "seconds": time.perf_counter() - start})
+    return finish(rows, path.stem, len(w), truth.omega, truth.omega_error or 0.0)
+
+
+def of_a_million(seed: int, n: int = 1_000_000) -> list[dict]:
+    """`pattern_speed` of that many stars of a Gaussian bar."""
+    bar, volume = GaussianBar(), dg.Cylinder(r_out=8 * u.kpc, half_height=2 * u.kpc)
+    stars = dg.Tracers(bar.sample(n, np.random.default_rng(seed)))
+    start = time.perf_counter()
+    speed = dg.pattern_speed(stars, volume, seed=seed)
+    row = {"method": "pattern_speed", "omega": speed.value.value, "error": speed.error.value, "seconds": time.perf_counter() - start}
+    return finish([row], f"{n:,} stars of a Gaussian bar", len(stars.within(volume)), bar.omega)
+
+
+def finish(rows: list[dict], name: str, stars: int, truth: float, truth_error: float = 0.0) -> list[dict]:
+    """Add what they share, and their relative errors and deviations in sigma; print them."""
     for row in rows:
-        row |= {"snapshot": path.stem, "stars": len(w), "truth": truth.omega}
-        deviation = row["omega"] - truth.omega
+        row |= {"snapshot": name, "stars": stars, "truth": truth}
+        deviation = row["omega"] - truth
+        row |= {"relative": deviation / truth, "sigmas": deviation / np.hypot(row["error"], truth_error)}
         print(
-            f"{path.stem:18s} {row['method']:18s} Omega {row['omega']:6.2f} +- {row['error']:5.2f} ({truth.omega:.2f}; "
-            f"{100 * deviation / truth.omega:+6.1f} %, {deviation / np.hypot(row['error'], truth.omega_error or 0.0):+5.1f} sigma) "
-            f"{row['seconds']:6.2f} s",
+            f"{name:18s} {row['method']:18s} {stars:8d} Omega {row['omega']:6.2f} +- {row['error']:5.2f} ({truth:.2f}; "
+            f"{100 * row['relative']:+6.1f} %, {row['sigmas']:+5.1f} sigma) {row['seconds']:6.1f} s",
             flush=True,
         )
     return rows
+
+
+def markdown(rows: list[dict]) -> str:
+    """The table: a row a method, and for each snapshot Omega with its error, the relative error, and seconds."""
+    names = list(dict.fromkeys(row["snapshot"] for row in rows))
+    truths = {row["snapshot"]: row["truth"] for row in rows}
+    lines = ["| | " + " | ".join(f"{name} ({truths[name]:.4g})" for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        cells = {
+            row["snapshot"]: f"{row['omega']:.1f} ± {row['error']:.1f}, {100 * row['relative']:+.1f} %, {row['seconds']:.0f} s"
+            for row in rows
+            if row["method"] == method
+        }
+        lines.append(f"| {method} | " + " | ".join(cells.get(name, "") for name in names) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
@@ -114,9 +146,13 @@ def main() -> None:
     parser.add_argument("--stars", type=int, default=0, help="use at most this many (0: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--markdown", type=Path, default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = [row for path in options.snapshots for row in run(path, options.stars or None, options.seed)]
+    rows += of_a_million(options.seed)
+    if options.markdown is not None:
+        options.markdown.write_text(markdown(rows))
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1))
 

@@ -1,9 +1,10 @@
 """What comes out against what is known: Omega, forces, densities on snapshots with a truth.
 
-    python benchmarks/recovery.py SNAPSHOT.npz [...] [--methods pattern,weak] [--stars N] [--out recovery.json]
+    python benchmarks/recovery.py SNAPSHOT.npz [...] [--methods pattern,weak] [--stars N] [--shells] [--out recovery.json]
 
 For every snapshot (the format is that of the three shared ones): the whole disc R < 16, |z| < 2 kpc, and balls of 4 and 2 kpc at 8 kpc
-from the centre, 20 degrees behind the bar, and mirrored. One row a volume and method, printed and written as JSON: Omega with its error,
+from the centre, 20 degrees behind the bar, and mirrored. With --shells the distribution of the disc is fitted in the paper's four shells
+(its table 2), stitched together. One row a volume and method, printed and written as JSON: Omega with its error,
 its relative error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density
 error; median error of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the
 distribution is counted with the first method that needs it).
@@ -22,8 +23,11 @@ import numpy as np
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
+from deeppot_galactic.config import VolumeConfig
 from deeppot_galactic.paper import DISC, volumes
 from deeppot_galactic.paper.published import DARK_MATTER_FACTOR, DENSITY_ERROR, FORCE_ERROR, OMEGA_ERRORS
+from deeppot_galactic.paper.volumes import SHELLS
+from deeppot_galactic.preparation import make_volume
 from deeppot_galactic.report.diagnostics import dark_matter, diagnose
 
 
@@ -54,6 +58,11 @@ def measure(model: dg.PotentialModel, truth: dg.Truth, stars: np.ndarray, name: 
     return row | ({"dark_matter": dark} if dark is not None else {})
 
 
+def in_shells(disc: dg.Volume) -> dg.Volume:
+    """The disc of `volumes`, whose distribution is to be fitted shell by shell."""
+    return make_volume(VolumeConfig(shells=list(SHELLS), half_height=disc.half_height))  # type: ignore[attr-defined]
+
+
 def omega_row(value: float, error: float, truth: dg.Truth) -> dict:
     return {
         "omega": value,
@@ -63,7 +72,7 @@ def omega_row(value: float, error: float, truth: dg.Truth) -> dict:
     }
 
 
-def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str | None) -> list[dict]:
+def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str | None, shells: bool = False) -> list[dict]:
     """All rows of one snapshot."""
     truth = read_truth(path)
     tracers = dg.read_tracers(path)
@@ -77,7 +86,12 @@ def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str 
         start = time.perf_counter()
         speed = dg.pattern_speed(tracers, volume, seed=seed)
         seconds = time.perf_counter() - start
-        common = {"snapshot": path.stem, "volume": name, "stars": len(tracers.within(volume)), "truth": truth.omega}
+        common = {
+            "snapshot": path.stem,
+            "volume": f"{name}, shells" if shells and name == DISC else name,
+            "stars": len(tracers.within(volume)),
+            "truth": truth.omega,
+        }
         common |= {"paper_omega_percent": OMEGA_ERRORS[name]}
         if "pattern" in methods:
             found = omega_row(speed.value.value, speed.error.value, truth) | {"detected": speed.detected}
@@ -87,7 +101,8 @@ def run(path: Path, methods: list[str], stars: int | None, seed: int, only: str 
         for method in [m for m in methods if m != "pattern"]:
             start = time.perf_counter()
             if method in ("linear", "network") and points is None:
-                df = dg.fit_distribution(tracers, volume, preset="fast", seed=seed)
+                region = in_shells(volume) if shells and name == DISC else volume
+                df = dg.fit_distribution(tracers, region, preset="fast", seed=seed)
                 points = dg.draw_gradients(df, seed=seed)
             sample = points if method != "weak" else dg.GradientSample.of_stars(tracers, volume)
             model = dg.fit_potential(sample, frame=dg.RotatingFrame(omega=speed.value), method=method, seed=seed)
@@ -121,13 +136,14 @@ def main() -> None:
     parser.add_argument("--methods", default="pattern,weak,linear,network")
     parser.add_argument("--stars", type=int, default=131_072, help="use at most this many (0: all)")
     parser.add_argument("--volume", default=None, help="only this volume, e.g. disc or '4 kpc'")
+    parser.add_argument("--shells", action="store_true", help="fit the distribution of the disc in the paper's four shells")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = []
     for path in options.snapshots:
-        rows += run(path, options.methods.split(","), options.stars or None, options.seed, options.volume)
+        rows += run(path, options.methods.split(","), options.stars or None, options.seed, options.volume, options.shells)
     print(f"the paper: forces within {FORCE_ERROR} %, densities within {DENSITY_ERROR} %, dark matter within a factor {DARK_MATTER_FACTOR}")
     if options.out is not None:
         options.out.write_text(json.dumps(rows, indent=1))

@@ -173,12 +173,33 @@ class RotatingFrame:
         return out
 
     def component(self, name: str) -> float:
-        """The value of one component, such as "x0_y", in km/s/kpc, kpc or km/s."""
+        """The value of one component.
+
+        Parameters
+        ----------
+        name : str
+            Such as "omega_z" or "x0_y".
+
+        Returns
+        -------
+        float
+            In km/s/kpc, kpc or km/s.
+        """
         group, axis = name.split("_")
         return float(getattr(self, f"{group}_vector")["xyz".index(axis)])
 
     def holding(self, values: Mapping[str, float]) -> RotatingFrame:
-        """The frame with some components held at these values, in km/s/kpc, kpc and km/s."""
+        """The frame with some components held, and without their priors.
+
+        Parameters
+        ----------
+        values : mapping
+            Component -> value in km/s/kpc, kpc or km/s.
+
+        Returns
+        -------
+        RotatingFrame
+        """
         vectors = {group: getattr(self, f"{group}_vector").copy() for group in _UNITS}
         for name, value in values.items():
             vectors[name.split("_")[0]]["xyz".index(name[-1])] = value

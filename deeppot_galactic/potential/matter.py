@@ -53,21 +53,57 @@ def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantit
     FitError
         For a width that is negative or of another shape, or no points.
     """
+    places, share, known = _kernel(model, pos, width, n, seed)
+    density = np.zeros(share.shape)
+    inside = share > 0
+    if inside.any():
+        density[inside] = model.global_potential.density(places[inside])
+    import astropy.units as u
+
+    return u.Quantity(np.where(known, np.sum(share * density, axis=1), np.nan), DENSITY)
+
+
+def smoothed_density_error(model: PotentialModel, pos: u.Quantity, *, width: u.Quantity, n: int = 64, seed: int = 0) -> u.Quantity:
+    """Standard error of `smoothed_density`: that of the posterior, with the correlations of the points of the kernel.
+
+    Parameters
+    ----------
+    model : PotentialModel
+    pos : Quantity, shape (N, 3)
+    width : Quantity
+        As there, like ``n`` and ``seed``.
+    n, seed : int
+
+    Returns
+    -------
+    Quantity, shape (N,), Msun/kpc^3
+        NaN where no point of the kernel is inside the volume.
+
+    Raises
+    ------
+    FitError
+        For a model without a posterior (trained on scores alone): use `deeppot_galactic.potential.resampled.fit_ensemble`.
+    UnitsError
+        For positions or widths without units.
+    """
+    if model.posterior is None:
+        raise FitError("a model trained on scores alone has no posterior; potential.resampled.fit_ensemble gives errors")
+    places, share, known = _kernel(model, pos, width, n, seed)
+    import astropy.units as u
+
+    return u.Quantity(np.where(known, model.posterior.weighted_density_error(places, share), np.nan), DENSITY)
+
+
+def _kernel(model: PotentialModel, pos: u.Quantity, width: u.Quantity, n: int, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Points (N, M, 3) of the kernel at every position [kpc], the share (N, M) of each in the mean, and where there is a mean."""
     x, n, kernel = vectors(pos, LENGTH, "pos"), whole(n, "n", least=1, error=FitError), to_internal(width, LENGTH, "width")
     if kernel.shape not in ((), (3,)) or not np.all(np.isfinite(kernel) & (kernel >= 0.0)):
         raise FitError(f"width must be one length >= 0, or three, found {width}")
     half = np.random.default_rng(seed).standard_normal((max(n // 2, 1), 3)) * kernel
-    steps = np.concatenate([half, -half])
-    places = (x[:, None, :] + steps).reshape(-1, 3)
-    inside = model.in_training_volume(places * LENGTH)
-    density = np.zeros(len(places))
-    if inside.any():
-        density[inside] = model.global_potential.density(places[inside])
-    count = inside.reshape(len(x), -1).sum(axis=1)
-    total = density.reshape(len(x), -1).sum(axis=1)
-    import astropy.units as u
-
-    return u.Quantity(np.where(count > 0, total / np.maximum(count, 1), np.nan), DENSITY)
+    places = x[:, None, :] + np.concatenate([half, -half])
+    inside = model.in_training_volume(places.reshape(-1, 3) * LENGTH).reshape(places.shape[:2])
+    count = inside.sum(axis=1)
+    return places, inside / np.maximum(count, 1)[:, None], count > 0
 
 
 def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDensity) -> u.Quantity:

@@ -51,6 +51,17 @@ from .weak_fit import angular_speeds
 Array = NDArray[np.float64]
 
 MIN_STARS = 500
+_COLUMNS: dict[str, u.UnitBase | None] = {
+    "R_lo": LENGTH,
+    "R_hi": LENGTH,
+    "omega": ANGULAR_SPEED,
+    "error": ANGULAR_SPEED,
+    "growth_rate": 1 / u.Gyr,
+    "amplitude": None,
+    "significance": None,
+    "phase": u.rad,
+    "in_pattern": None,
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +77,9 @@ class PatternSpeed:
     growth_rate, growth_rate_error : Quantity
         d ln A_2 / dt of the pattern and its statistical error, 1/Gyr; NaN where it cannot be told from rotation.
     by_radius : QTable
-        One row an annulus: R_lo, R_hi, omega, error, growth_rate, amplitude (A_2/A_0), significance, phase, in_pattern. Empty in a ball.
+        One row an annulus, none where the volume is not a disc about the axis: R_lo, R_hi [kpc]; omega of m = 2 and its statistical error
+        [km/s/kpc]; growth_rate [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of its noise; phase, the azimuth of
+        m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
     detected : bool
         False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own
         angular speeds.
@@ -189,18 +202,16 @@ def _disc(
     significance = np.abs(sums_b[0]) / np.sqrt(np.maximum(0.5 * power, 1e-300))
     phase = -np.angle(sums_b[0, :, 0]) / 2.0
     chosen = bar_annuli(amplitude[:, 0], significance[:, 0], phase)
-    by_radius = QTable(
-        {
-            "R_lo": edges[:, 0] * LENGTH,
-            "R_hi": edges[:, 1] * LENGTH,
-            "omega": omega[0, :, 0] * ANGULAR_SPEED,
-            "error": error[:, 0] * ANGULAR_SPEED,
-            "growth_rate": u.Quantity(rate[0, :, 0].real, ANGULAR_SPEED).to(1 / u.Gyr),
-            "amplitude": amplitude[:, 0],
-            "significance": significance[:, 0],
-            "phase": phase * u.rad,
-            "in_pattern": chosen,
-        }
+    by_radius = _by_radius(
+        R_lo=edges[:, 0],
+        R_hi=edges[:, 1],
+        omega=omega[0, :, 0],
+        error=error[:, 0],
+        growth_rate=u.Quantity(rate[0, :, 0].real, ANGULAR_SPEED).to_value(1 / u.Gyr),
+        amplitude=amplitude[:, 0],
+        significance=significance[:, 0],
+        phase=phase,
+        in_pattern=chosen,
     )
     if not chosen.any():
         return _nothing(stars, by_radius, f"no m = 2 pattern: its amplitude is below {SIGNIFICANCE:g} sigma in every annulus")
@@ -235,6 +246,15 @@ def _disc(
         True,
         f"a pattern between R = {low:.1f} and {high:.1f} kpc turns at {value:.1f} +- {total_error:.1f} km/s/kpc",
     )
+
+
+def _by_radius(**columns: Any) -> QTable:
+    """The table of the annuli with its units; without columns, the same table without rows."""
+    table = QTable()
+    for name, unit in _COLUMNS.items():
+        values = columns.get(name, np.zeros(0, dtype=bool if name == "in_pattern" else float))
+        table[name] = values if unit is None else values * unit
+    return table
 
 
 def _linear_covariance(
@@ -295,7 +315,7 @@ def _elsewhere(stars: Array, volume: Volume, weights: Array | None, copies: Copi
     dd, de, ee = dd - np.outer(d, d) / n, de - np.outer(d, e) / n, ee - np.outer(e, e) / n
     everything = np.ones(j, dtype=bool)
     omega, statistical, detected = _profile(d, e, dd, de, ee, everything)
-    empty = QTable(names=("R_lo", "R_hi", "omega", "error", "growth_rate"))
+    empty = _by_radius()
     if not detected:
         return _nothing(stars, empty, f"no pattern stands out in the {volume.describe()}")
     parts = [_profile(d, e, dd, de, ee, np.arange(j) % 2 == k) for k in (0, 1)]

@@ -107,6 +107,29 @@ class PotentialPosterior:
         mean = total / max(len(x), 1)
         return float(np.sqrt(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
 
+    def weighted_density_error(self, x: Array, weights: Array) -> Array:
+        """Standard errors of weighted sums of densities at the same number of points each.
+
+        Parameters
+        ----------
+        x : array, shape (N, M, 3)
+            Positions [kpc], M for each of N sums.
+        weights : array, shape (N, M)
+            Points of weight zero do not count.
+
+        Returns
+        -------
+        array, shape (N,)
+            Msun/kpc^3.
+        """
+        out, step = np.empty(len(x)), max(_CHUNK // max(x.shape[1], 1), 1)
+        for start in range(0, len(x), step):
+            part = slice(start, start + step)
+            rows = self.basis.laplacian(x[part].reshape(-1, 3) - self.origin).reshape(*x[part].shape[:2], -1)
+            mean = np.einsum("nm,nmk->nk", weights[part], rows)
+            out[part] = np.sqrt(np.sum((mean @ self.covariance) * mean, axis=1))
+        return out / (4.0 * np.pi * G)
+
     def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:
         """What a model file holds of it; `from_arrays` is the inverse.
 

@@ -9,7 +9,7 @@ from deeppot_galactic.errors import FitError, UnitsError
 from deeppot_galactic.potential.analytic import NFW, MiyamotoNagai, Sum
 from deeppot_galactic.potential.basis import DiscBasis, LinearPotential
 from deeppot_galactic.potential.frame import RotatingFrame
-from deeppot_galactic.potential.matter import dark_matter_density, dark_matter_profile, smoothed_density
+from deeppot_galactic.potential.matter import dark_matter_density, dark_matter_profile, smoothed_density, smoothed_density_error
 from deeppot_galactic.potential.model import PotentialModel
 from deeppot_galactic.potential.posterior import PotentialPosterior
 from deeppot_galactic.units import G
@@ -86,3 +86,37 @@ def test_smoothing_a_density_changes_it_by_its_curvature(model):
     assert found == pytest.approx(middle + 0.5 * width**2 * laplacian, rel=0.01)
     assert abs(found / middle - 1.0) > 0.03
     assert np.isnan(smoothed_density(model, [[40.0, 0.0, 0.0]] * u.kpc, width=width * u.kpc)).all()
+
+
+def test_the_error_of_a_smoothed_density_is_that_of_draws_from_the_posterior(model):
+    """With the correlations between the points of the kernel: less than the error at a point, more than independent points would have."""
+    rng = np.random.default_rng(1)
+    draws = rng.multivariate_normal(np.zeros(BASIS.size), model.posterior.covariance, size=400)
+    pos, options = [[7.0, 1.0, 0.4], [11.9, 0.0, 0.0], [40.0, 0.0, 0.0]] * u.kpc, {"width": [0.3, 0.3, 0.2] * u.kpc, "n": 20}
+    values = []
+    for draw in draws:
+        inner = LinearPotential(model.inner.base, BASIS, draw)
+        drawn = PotentialModel(inner, VOLUME, model.frame, omega_error=np.full(3, 1.0), global_potential=_Everywhere(inner))
+        values.append(smoothed_density(drawn, pos, **options).value)
+    error = smoothed_density_error(model, pos, **options)
+    assert error.unit == u.Msun / u.kpc**3
+    np.testing.assert_allclose(error.value[:2], np.std(values, axis=0)[:2], rtol=0.12)
+    assert np.isnan(error[2])
+    point = model.density_error(pos[:1])[0]
+    assert point / np.sqrt(20) < error[0] < point
+    bare = PotentialModel(model.inner, VOLUME, model.frame, omega_error=np.full(3, 1.0))
+    with pytest.raises(FitError, match="fit_ensemble"):
+        smoothed_density_error(bare, pos, **options)
+
+
+class _Everywhere:
+    """A potential without its continuation."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def density(self, x):
+        return np.einsum("nii->n", self.inner.evaluate(x, 2)[2]) / (4 * np.pi * G)
+
+    def in_training_volume(self, x):
+        return VOLUME.contains(x)

