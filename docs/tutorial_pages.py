@@ -8,10 +8,13 @@ the picture ``images/tutorials/name.png`` follows it, if there is one; before it
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 from tutorial_outputs import digest, stored
 
+WIDTH = 88
+"""Characters that fit beside the table of contents."""
 CELL = re.compile(r"^# %%(.*)$", re.M)
 SHOWN = re.compile(r'^show\(\w+, "([\w-]+)"\)', re.M)
 
@@ -30,6 +33,12 @@ def cells(script: str) -> list[tuple[str, str]]:
     return found
 
 
+def wrapped(output: str) -> str:
+    """An output with its long sentences broken; tables, in which columns are apart by more than a space, stay as they are."""
+    lines = [textwrap.wrap(line, WIDTH) if "  " not in line.strip() else [line] for line in output.splitlines()]
+    return "\n".join(part for line in lines for part in (line or [""]))
+
+
 def page(script: str, *, name: str, pictures: Path, outputs: dict[str, str] | None = None) -> str:
     """The tutorial as Markdown; ``outputs`` by the digest of the code."""
     parts = []
@@ -37,7 +46,7 @@ def page(script: str, *, name: str, pictures: Path, outputs: dict[str, str] | No
         parts.append(content if kind == "markdown" else f"```python\n{content}\n```")
         printed = (outputs or {}).get(digest(content), "") if kind == "code" else ""
         if printed:
-            parts.append(f"```{{code-block}} text\n:class: output\n\n{printed}\n```")
+            parts.append(f"```{{code-block}} text\n:class: output\n\n{wrapped(printed)}\n```")
         for shown in SHOWN.findall(content) if kind == "code" else ():
             if (pictures / f"{shown}.png").is_file():
                 parts.append(f"![{shown.replace('_', ' ')}](../images/tutorials/{shown}.png)")
