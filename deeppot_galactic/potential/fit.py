@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from ..arguments import device as valid_device
 from ..arguments import instance, replaced, whole
 from ..catalogue.volumes import Cylinder, Volume
-from ..distribution.gradients import GradientSample
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
 from .frame import RotatingFrame, omega_errors, stationarity_rate
 from .model import PotentialModel
@@ -34,6 +33,7 @@ from .posterior import PotentialPosterior
 from .weak_fit import MIN_STARS, WeakFit, fit_weak
 
 if TYPE_CHECKING:
+    from ..distribution.gradients import GradientSample
     from .network_potential import NetworkPotential
 
 Array = NDArray[np.float64]
@@ -191,6 +191,8 @@ def fit_potential(
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     settings = resolve_settings(preset, overrides)
+    from ..distribution.gradients import GradientSample  # torch comes with it, which a loaded model does without
+
     instance(points, GradientSample, "points", FitError)
     seed, device = whole(seed, "seed", error=ConfigError), valid_device(device)
     if len(points) < MIN_STARS:
@@ -262,6 +264,8 @@ def _about_axis(points: GradientSample, frame: RotatingFrame) -> tuple[GradientS
     x0, v0 = frame.x0_vector, frame.v0_vector
     if not (x0.any() or v0.any()):
         return points, frame
+    from ..distribution.gradients import GradientSample
+
     relative = frame.with_vectors(frame.omega_vector, np.zeros(3), np.zeros(3))
     starts = {f"{group}_{axis}": float(v[k]) for group, v in (("x0", x0), ("v0", v0)) for k, axis in enumerate("xyz")}
     relative.prior = {name: (mean - starts.get(name, 0.0), sigma) for name, (mean, sigma) in frame.prior.items()}
