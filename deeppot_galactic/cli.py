@@ -28,9 +28,9 @@ app = typer.Typer(
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write; must not exist unless --resume.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in that folder.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1 or mps.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number.")]
-Threads = Annotated[int | None, typer.Option("--threads", help="Threads of torch; 0: as it chooses.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu [default], cuda, cuda:1 or mps.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random number [default: of the configuration, or 0].")]
+Threads = Annotated[int | None, typer.Option("--threads", help="Threads of torch [default 0: as it chooses].")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, no bars, no tables.")]
 TableFile = Annotated[
     Path, typer.Argument(metavar="TABLE", help="fits, ecsv, csv, vot, parquet or hdf5 table, npz with pos and vel, or a CONFIG.toml.")
@@ -64,7 +64,7 @@ def demo(
     _run(demo_config(quick=quick), out, resume, device, seed, threads, as_json)
 
 
-@app.command(epilog="Example: deeppot run stars.toml --out runs/stars --seed 1")
+@app.command(short_help="From a catalogue to a potential and a report.", epilog="Example: deeppot run stars.toml --out runs/stars --seed 1")
 def run(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="Configuration; only [catalogue] path is needed.")],
     out: Annotated[Path | None, typer.Option("--out", help="Run folder to write [default: runs/NAME of the configuration].")] = None,
@@ -107,7 +107,11 @@ def check(
             console.print(note)
 
 
-@app.command("pattern-speed", epilog="Example: deeppot pattern-speed stars.fits --r-out 12 --json")
+@app.command(
+    "pattern-speed",
+    short_help="Measure the pattern speed, in seconds.",
+    epilog="Example: deeppot pattern-speed stars.fits --r-out 12 --json",
+)
 def pattern_speed(
     table: TableFile,
     r_out: ROut = None,
@@ -117,7 +121,7 @@ def pattern_speed(
     column: Columns = None,
     options: Options = None,
     selection: Selection = None,
-    errors: Annotated[str | None, typer.Option("--errors", help="ignore, or correct: take the stars' known errors out.")] = None,
+    errors: Annotated[str | None, typer.Option("--errors", help="ignore [default], or correct: take the stars' known errors out.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -178,7 +182,10 @@ def report(run_folder: Annotated[Path, typer.Argument(metavar="RUN", help="Run f
         typer.echo(f"wrote {path}")
 
 
-@app.command(epilog="Example: deeppot paper --snapshots t1000.npz t2250.npz --presets fast,paper-small --out paper")
+@app.command(
+    short_help="Repeat the experiment of the paper.",
+    epilog="Example: deeppot paper --snapshots t1000.npz t2250.npz --presets fast,paper-small --out paper",
+)
 def paper(
     snapshots: Annotated[list[Path], typer.Option("--snapshots", help="Catalogues with a truth: one or more files.")],
     out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist unless --resume.")],

@@ -38,6 +38,8 @@ def table_config(
     """The configuration that the options of a command mean, for a table or on top of a CONFIG.toml (`ConfigError` for a bad one)."""
     volume: dict[str, Any] = {}
     if ball is not None:
+        if half_height is not None:
+            raise ConfigError("a ball has no half height: leave --half-height away, or --ball for a cylinder")
         try:
             volume = {"kind": "ball", "center": [float(part) for part in ball.split(",")], "radius": 16.0 if r_out is None else r_out}
         except ValueError:

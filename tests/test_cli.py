@@ -220,6 +220,7 @@ def test_a_damaged_state_is_refused(deeppot: Command, tmp_path: Path, state: str
         ("report", "nowhere"),
         ("check", "a.fits", "--ball", "1,2"),
         ("check", "a.fits", "--ball", "here"),
+        ("check", "a.fits", "--ball", "1,2,3", "--half-height", "2"),
         ("check", "a.fits", "--r-out", "-3"),
         ("pattern-speed", "none.fits"),
     ],

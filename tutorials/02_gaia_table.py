@@ -17,7 +17,7 @@ from pathlib import Path
 
 import astropy.units as u
 import numpy as np
-from helpers import SMALL, show, some
+from helpers import SMALL, brief, show, some
 from matplotlib.figure import Figure
 
 import deeppot_galactic as dg
@@ -28,7 +28,7 @@ simulated = dg.read_tracers(dg.demo_path())
 truth = dg.read_truth(dg.demo_path())
 galaxy = mocks.as_milky_way(some(simulated, 5000 if SMALL else 100_000), bar_angle=truth.bar_angle * u.rad)
 table = mocks.observe(galaxy, faint_limit=14.0, seed=1)
-print(table["source_id", "ra", "dec", "parallax", "pmra", "radial_velocity", "ruwe"][:4])
+print(brief(table["source_id", "ra", "dec", "parallax", "pmra", "radial_velocity", "ruwe"][:4]))
 
 # %% [markdown]
 # The mock galaxy turned counter-clockwise; the Milky Way, seen from the north Galactic pole, turns clockwise. `as_milky_way` turned it

@@ -14,7 +14,7 @@
 # %%
 import astropy.units as u
 import numpy as np
-from helpers import SMALL, show, some, weak_potential
+from helpers import SMALL, brief, show, some, weak_potential
 from matplotlib.figure import Figure
 
 import deeppot_galactic as dg
@@ -35,7 +35,7 @@ model = weak_potential(some(tracers, 4000 if SMALL else 60_000), volume)
 
 # %%
 table, figure = compare_figure(model.global_potential, np.linspace(2, 14, 7 if SMALL else 25) * u.kpc)
-print(table[:3])
+print(brief(table[:3]))
 show(figure, "05_models")
 
 # %% [markdown]

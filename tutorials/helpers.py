@@ -33,6 +33,15 @@ def show(figure: Any, name: str) -> None:
         FigureCanvasAgg(figure).draw()
 
 
+def brief(table: Any) -> Any:
+    """A copy of a table that is printed with four digits."""
+    copy = table.copy()
+    for name in copy.colnames:
+        if copy[name].dtype.kind == "f":
+            copy[name].info.format = ".4g"
+    return copy
+
+
 def some(tracers: dg.Tracers, n: int, *, seed: int = 0) -> dg.Tracers:
     """``n`` stars of a catalogue drawn at random, or all if there are fewer."""
     keep = np.random.default_rng(seed).permutation(len(tracers))[:n]

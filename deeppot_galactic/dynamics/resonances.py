@@ -229,4 +229,7 @@ def resonance_table(found: Sequence[Resonance]) -> QTable:
     table = QTable(rows=rows, names=names) if rows else QTable(names=names)
     if rows:
         table["radius"], table["error"] = table["radius"] * LENGTH, table["error"] * LENGTH
+        for name in ("radius", "error"):
+            column: Any = table[name]
+            column.info.format = ".3f"  # as printed; the numbers keep all digits
     return table

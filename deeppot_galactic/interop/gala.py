@@ -12,26 +12,30 @@ Static, it is the potential in the frame of the bar: combine it with ``ConstantR
 two frames coincide at t = 0. An ``origin`` and a rotation ``R`` are honoured: x -> R (x - origin), which gala leaves to its C classes.
 
 Saved to YAML, the numbers go to a model file beside it, in the backend of the potential; ``gala.potential.load(file,
-module=deeppot_galactic.interop.gala)`` brings it back.
+module=deeppot_galactic.interop.gala)`` brings it back. The same holds for sums with gala's own potentials, which `save` writes. In a sum,
+too, a bar that does not turn by itself needs its frame: `hamiltonian` takes sums.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import astropy.units as u
 import gala.integrate as gi
+import gala.potential
 import gala.units as unit_systems
 import numpy as np
-from gala.potential import ConstantRotatingFrame, PotentialBase
+import yaml
+from gala.potential import CompositePotential, ConstantRotatingFrame, PotentialBase
 from gala.potential.common import PotentialParameter
 from gala.potential.hamiltonian import Hamiltonian  # pyright: ignore[reportAttributeAccessIssue]
 from gala.units import UnitSystem, galactic
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..arguments import instance
 from ..errors import ExportError
 from ..potential.blended import GlobalPotential
 from ..units import ANGULAR_SPEED, LENGTH, POTENTIAL, TIME
@@ -188,17 +192,40 @@ class LearnedPotential(PotentialBase):
         StoreError
             When the numbers cannot be written.
         """
+        if hasattr(f, "write"):
+            raise ExportError("give a file name to save a learned potential: its numbers go to a file beside it")
+        with self.in_file(Path(f).with_suffix(".safetensors")):
+            super().save(str(f))
+
+    @contextmanager
+    def in_file(self, numbers: Path) -> Iterator[None]:
+        """Write the numbers to a model file, and describe the potential by its path as long as this lasts.
+
+        Parameters
+        ----------
+        numbers : Path
+            Of the model file.
+
+        Yields
+        ------
+        None
+
+        Raises
+        ------
+        ExportError
+            For a potential with ``origin`` or ``R``, which gala does not write.
+        StoreError
+            When the numbers cannot be written.
+        """
         from .files import write_potential
 
-        if hasattr(f, "write") or self.R is not None or np.any(self.origin != 0):
-            raise ExportError("give a file name to save a learned potential, and leave out origin and R, which gala does not write")
-        path = Path(f)
-        numbers = path.with_suffix(".safetensors")
+        if self.R is not None or np.any(self.origin != 0):
+            raise ExportError("leave out origin and R of a learned potential to save it: gala does not write them")
         write_potential(self.potential, numbers, backend="exact" if self.report is None else "compiled")
         stored = self.parameters
         try:
             self.parameters = {"model": str(numbers), "inertial": stored["inertial"]}
-            super().save(str(path))
+            yield
         finally:
             self.parameters = stored
 
@@ -328,15 +355,15 @@ def to_gala(potential: GlobalPotential, *, units: Any = galactic, backend: str =
     return LearnedPotential(with_backend(potential, backend), inertial=inertial, units=units)
 
 
-def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
+def hamiltonian(potential: PotentialBase) -> Hamiltonian:
     """The potential with the frame it lives in: rotating with the bar, or static if the potential itself turns.
 
     Initial velocities are inertial components along the axes of the frame.
 
     Parameters
     ----------
-    potential : LearnedPotential
-        From `to_gala`.
+    potential : LearnedPotential or CompositePotential
+        From `to_gala`, or a sum with gala's own potentials, which then stand still in the frame.
 
     Returns
     -------
@@ -345,9 +372,63 @@ def hamiltonian(potential: LearnedPotential) -> Hamiltonian:
     Raises
     ------
     ExportError
-        If the potential is not from `to_gala`.
+        If nothing in the potential is from `to_gala`, or its parts live in different frames.
     """
-    instance(potential, LearnedPotential, "potential", ExportError)
-    if potential.parameters["inertial"] or not np.any(potential.potential.omega):
-        return CarefulHamiltonian(potential)
-    return CarefulHamiltonian(potential, ConstantRotatingFrame(Omega=potential.omega, units=potential.units))
+    frames = {_frame_of(part) for part in _learned(potential)}
+    if len(frames) != 1:
+        found = "none of its parts is from to_gala" if not frames else "its learned parts live in different frames"
+        raise ExportError(f"a {type(potential).__name__} has no frame: {found}")
+    omega = u.Quantity(frames.pop(), u.rad / potential.units["time"])
+    return CarefulHamiltonian(potential, ConstantRotatingFrame(Omega=omega, units=potential.units) if np.any(omega.value) else None)
+
+
+def save(potential: PotentialBase, path: str | Path) -> None:
+    """Write a learned potential, or a sum of potentials with learned ones among them, to YAML.
+
+    Parameters
+    ----------
+    potential : LearnedPotential or CompositePotential
+        What to write.
+    path : str or Path
+        Name of the YAML file; the numbers of the learned parts go to model files of that name beside it.
+
+    Raises
+    ------
+    ExportError
+        If a learned part has ``origin`` or ``R``, which gala does not write.
+    StoreError
+        When the numbers cannot be written.
+    """
+    path, parts = Path(path), _learned(potential)
+    if isinstance(potential, LearnedPotential):
+        potential.save(path)
+        return
+    with ExitStack() as described:
+        for k, part in enumerate(parts, start=1):
+            described.enter_context(part.in_file(path.with_name(f"{path.stem}-{k}.safetensors")))
+        potential.save(str(path))
+
+
+def _learned(potential: Any) -> list[LearnedPotential]:
+    """The learned parts of a potential."""
+    parts = potential.values() if isinstance(potential, CompositePotential) else [potential]
+    return [part for part in parts if isinstance(part, LearnedPotential)]
+
+
+def _frame_of(part: LearnedPotential) -> tuple[float, ...]:
+    """Angular velocity of the frame in which a learned potential is to be used [rad per unit of time]."""
+    return (0.0, 0.0, 0.0) if part.parameters["inertial"] else tuple(float(rate) for rate in part.omega.value)
+
+
+def _refuse(dumper: Any, model: GlobalPotential) -> Any:
+    raise ExportError("gala cannot write the numbers of a learned potential: use deeppot_galactic.interop.gala.save(potential, file)")
+
+
+yaml.add_multi_representer(GlobalPotential, _refuse)
+
+
+def __getattr__(name: str) -> Any:
+    """gala's own potentials, so that a sum can be loaded with this module."""
+    if name.startswith("_") or not hasattr(gala.potential, name):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(gala.potential, name)

@@ -16,14 +16,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import device as valid_device
 from ..arguments import instance, whole
-from ..distribution.gradients import GradientSample
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
 from .basis import LinearPotential
 from .checks import check_density, check_points, check_scores
@@ -37,6 +36,9 @@ from .posterior import PotentialPosterior
 from .recentred import about_axis
 from .settings import PotentialSettings, resolve_settings
 from .weak_fit import MIN_STARS, WeakFit, fit_weak
+
+if TYPE_CHECKING:
+    from ..distribution.gradients import GradientSample
 
 __all__ = ["PotentialSettings", "fit_potential", "resolve_settings"]
 Array = NDArray[np.float64]
@@ -108,6 +110,8 @@ def fit_potential(
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
     settings = resolve_settings(preset, overrides)
+    from ..distribution.gradients import GradientSample  # torch comes with it, which a loaded model does without
+
     instance(points, GradientSample, "points", FitError)
     seed, device = whole(seed, "seed", error=ConfigError), valid_device(device)
     if len(points) < MIN_STARS:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .basis import LinearPotential
 from .frame import RotatingFrame
-from .network_potential import NetworkPotential
 from .posterior import PotentialPosterior
+
+if TYPE_CHECKING:
+    from .network_potential import NetworkPotential
 
 Array = NDArray[np.float64]
 

@@ -158,6 +158,40 @@ def test_composite_with_gala_components(galaxy):
     np.testing.assert_allclose(both.energy(q).value, (to_gala(galaxy, backend="compiled").energy(q) + halo.energy(q)).value)
 
 
+@pytest.mark.parametrize("inertial", [False, True])
+def test_a_sum_has_the_frame_of_its_bar_and_can_be_saved(galaxy, tmp_path, inertial):
+    halo = gala_potential.HernquistPotential(m=1e9 * u.Msun, c=1 * u.kpc, units=galactic)
+    both = halo + to_gala(galaxy, backend="compiled", inertial=inertial)
+    w0 = gd.PhaseSpacePosition(pos=[6, 0, 0.1] * u.kpc, vel=[10, 200, 5] * KMS)
+    turning = halo + to_gala(galaxy, backend="compiled", inertial=True)
+    end, expected = (
+        ours.hamiltonian(sum_).integrate_orbit(w0, dt=1 * u.Myr, n_steps=30).to_frame(gala_potential.StaticFrame(galactic))[-1]
+        for sum_ in (both, turning)
+    )
+    np.testing.assert_allclose(end.xyz.value, expected.xyz.value, atol=1e-7)
+    ours.save(both, tmp_path / "sum.yml")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["sum-1.safetensors", "sum.yml"]
+    assert "python/" not in (tmp_path / "sum.yml").read_text(encoding="utf-8")  # no objects, which nobody should load
+    again = gala_potential.load(str(tmp_path / "sum.yml"), module=ours)
+    q = disc_points(4).T * u.kpc
+    np.testing.assert_allclose(again.energy(q, t=3.0).value, both.energy(q, t=3.0).value, rtol=1e-12)
+
+
+def test_sums_without_a_frame_and_files_without_numbers_are_refused(galaxy, tmp_path):
+    bar = to_gala(galaxy, backend="compiled")
+    halo = gala_potential.HernquistPotential(m=1e9 * u.Msun, c=1 * u.kpc, units=galactic)
+    with pytest.raises(ExportError, match="none of its parts"):
+        ours.hamiltonian(halo)
+    with pytest.raises(ExportError, match="different frames"):
+        ours.hamiltonian(bar + to_gala(galaxy, backend="compiled", inertial=True))
+    with pytest.raises(ExportError, match=r"interop\.gala\.save"):
+        (halo + bar).save(str(tmp_path / "sum.yml"))
+    with pytest.raises(ExportError, match="origin and R"):
+        ours.save(halo + bar.replicate(origin=[1, 0, 0] * u.kpc), tmp_path / "sum.yml")
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = ours.nothing
+
+
 def test_pattern_speed_with_its_sign(galaxy):
     omega = to_gala(galaxy, backend="compiled").omega
     assert omega[2].to_value(u.rad / u.Gyr) == pytest.approx((OMEGA * KMS / u.kpc).to_value(1 / u.Gyr))
