@@ -203,6 +203,7 @@ print(json.dumps(found))
 """
 
 
+@pytest.mark.slow
 def test_linear_solutions_do_not_depend_on_threads_beyond_rounding() -> None:
     """Pattern speed, weak form and scores on a basis, with BLAS and torch on one thread and on two, in processes of their own."""
     results = []

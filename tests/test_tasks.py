@@ -121,6 +121,7 @@ def test_an_ensemble_on_a_dask_cluster_is_the_one_of_this_process(tmp_path: Path
     assert [member.meta["seed"] for member in there.members] == [0, 1]
 
 
+@pytest.mark.slow
 def test_shells_on_a_dask_cluster_whose_worker_is_killed(tmp_path: Path) -> None:
     """One of two workers is killed while it trains: its shell is trained elsewhere, and the numbers are those of this process."""
     distributed = pytest.importorskip("distributed")
