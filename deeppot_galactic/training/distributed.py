@@ -56,8 +56,8 @@ class Group:
 
         # Buffers do not change in a training. The argument that says so has been renamed; the oldest supported torch knows the old name.
         known = inspect.signature(DistributedDataParallel.__init__).parameters
-        name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-        return DistributedDataParallel(_Loss(model, loss_fn), **{name: False})
+        still: dict[str, Any] = {"forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers": False}
+        return DistributedDataParallel(_Loss(model, loss_fn), **still)
 
     def mean(self, value: Tensor) -> float:
         """The mean of a scalar over the group."""
