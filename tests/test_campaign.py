@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from deeppot_galactic.campaign import carry_out, run_all, variations
+from deeppot_galactic.catalogue import demo_path, read_tracers
 from deeppot_galactic.config import Config
 from deeppot_galactic.demo import demo_config
 from deeppot_galactic.errors import ConfigError
@@ -66,7 +67,14 @@ def test_bootstrap_samples_are_poisson_counts_of_the_stars() -> None:
 
 @pytest.fixture(scope="module")
 def serial(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Config], dict[str, dict[str, Any]]]:
+    """Bootstrap samples, a sub-volume, another epoch, and one that cannot be done."""
+    stars = read_tracers(demo_path()).phase_space[::40]
+    later = tmp_path_factory.mktemp("epoch") / "later.npz"
+    np.savez(later, pos=stars[:, :3] * np.array([-1, -1, 1]), vel=stars[:, 3:] * np.array([-1, -1, 1]))
     configs = variations(small(), bootstraps=[0, 1])
+    configs |= variations(small(), volumes={"inner": {"kind": "cylinder", "r_out": 8.0, "half_height": 2.0}})
+    configs |= variations(small(), paths={"later": str(later)})
+    assert list(configs) == ["bootstrap0", "bootstrap1", "inner", "later"]
     configs["impossible"] = small().replace(volume={"r_out": 1e-3, "half_height": 1e-3})
     return configs, run_all(configs, tmp_path_factory.mktemp("serial"))
 
@@ -77,6 +85,7 @@ def test_one_failure_does_not_hold_up_the_others(serial: Any) -> None:
     assert set(summaries["impossible"]) == {"error"}
     assert numbers(summaries["bootstrap0"]) != numbers(summaries["bootstrap1"])
     assert summaries["bootstrap0"]["n_stars"] < 3000
+    assert len({summary["n_stars"] for summary in summaries.values() if "n_stars" in summary}) >= 4
 
 
 def same(summaries: dict[str, dict[str, Any]], reference: dict[str, dict[str, Any]]) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import astropy.units as u
@@ -62,6 +67,64 @@ def test_scores_do_not_depend_on_threads_or_pieces(fitted: dg.Distribution, star
     np.testing.assert_allclose(single[1][0], score[7], rtol=1e-4, atol=1e-6 * np.abs(score).max())
 
 
+FLOW = {"steps": 40, "batch": 256, "width": 32, "depth": 2, "solver_steps": 4, "warmup": 5, "validate_every": 20}
+SHELLS = dg.Cylinder(shells=(0, 1, 3) * u.kpc, half_height=2 * u.kpc)
+ESTIMATORS: dict[str, tuple[dg.Volume, dict[str, Any]]] = {
+    "score matching": (VOLUME, TRAINING | RADAM),
+    "flow matching": (VOLUME, {"preset": "flow-matching"} | FLOW),
+    "likelihood": (VOLUME, {"preset": "paper-small"} | FLOW | {"steps": 20}),
+    "ensemble": (VOLUME, {"members": 2} | TRAINING | RADAM | {"steps": 40}),
+    "shells": (SHELLS, TRAINING | RADAM | {"steps": 40}),
+}
+SINGLE = {"ln_f": 1e-6, "score": 1e-5}
+"""Largest difference of float32 from float64 relative to the largest value; measured and stated in docs/accuracy.md."""
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_precision_threads_and_pieces_of_every_estimator(name: str, stars: dg.Tracers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation on float64 networks, on two threads and in pieces of 101 rows against float32 on one thread in one piece."""
+    volume, options = ESTIMATORS[name]
+    with threads(1):
+        df = dg.fit_distribution(stars, volume, **options)
+        x = stars.within(volume).phase_space[:1500]
+        ln_f, score = df.evaluate(x)
+    found = {}
+    with threads(2):
+        found["threads"] = df.evaluate(x)
+    with threads(1), monkeypatch.context() as patch:
+        patch.setattr(base, "ROWS", 101)
+        found["pieces"] = df.evaluate(x)
+        found["double"] = df.to(dtype="float64").evaluate(x)
+    differences = {way: (worst(other[0], ln_f), worst(other[1], score)) for way, other in found.items()}
+    print(name, differences)
+    for way, (of_ln_f, of_score) in differences.items():
+        assert of_ln_f < SINGLE["ln_f"], way
+        assert of_score < SINGLE["score"], way
+    assert differences["double"][1] > 0.0
+
+
+def test_the_potential_network_in_single_precision_is_one_in_double_within_rounding() -> None:
+    """Phi, forces and Laplacian of the preset's network, and its stationarity loss with its gradient, in float32 against float64."""
+    from deeppot_galactic.potential.network import PotentialNetwork
+
+    network = PotentialNetwork(width=128, depth=3, zero_output=False, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(1000, 3, generator=generator, dtype=torch.float64) * torch.tensor([4.0, 4.0, 0.5], dtype=torch.float64)
+    kick = torch.randn(1000, 3, generator=generator, dtype=torch.float64)
+    found = []
+    for kind in (torch.float32, torch.float64):
+        model = network.to(kind)
+        model.zero_grad()
+        values = model(x.to(kind))
+        ((values[1] * kick.to(kind)).sum(1).square().mean() + values[2].square().mean()).backward()
+        gradient = torch.cat([p.grad.reshape(-1).double() for p in model.parameters() if p.grad is not None])
+        found.append([value.detach().double().numpy() for value in values] + [gradient.numpy()])
+    differences = [worst(mine, theirs) for mine, theirs in zip(*found, strict=True)]
+    print("potential", differences)
+    assert max(differences[:2]) < 5e-6
+    assert max(differences[2:]) < 5e-6
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(fitted: dg.Distribution, stars: dg.Tracers) -> None:
     x = stars.within(VOLUME).phase_space[:200]
     with threads(1):
@@ -114,6 +177,52 @@ def test_the_pattern_speed_does_not_depend_on_pieces(monkeypatch: pytest.MonkeyP
     for name in ("constant", "rotation", "response"):
         mine, theirs = (getattr(form, name) for form in forms)
         assert worst(mine, theirs) < 1e-10, name
+
+
+SOLUTIONS = """
+import json, sys, warnings
+import astropy.units as u
+import numpy as np
+import torch
+import deeppot_galactic as dg
+from deeppot_galactic.distribution.gradients import GradientSample
+from deeppot_galactic.mocks import ErgodicBar
+
+warnings.simplefilter("ignore")
+torch.set_num_threads(int(sys.argv[1]))
+mock, volume = ErgodicBar(), dg.Ball([1.5, 0, 0] * u.kpc, 2.5 * u.kpc)
+stars = dg.Tracers(mock.sample(3000, np.random.default_rng(0))).within(volume)
+x = stars.phase_space[np.isfinite(mock.score(stars.phase_space)).all(axis=1)]
+points = GradientSample(x, mock.log_density(x), mock.score(x), volume=volume, meta={"n_stars": len(x)})
+places = volume.sample(50, np.random.default_rng(1)) * u.kpc
+found = {"pattern": dg.pattern_speed(stars, volume).value.value.tolist()}
+for method in ("weak", "linear"):
+    model = dg.fit_potential(points, method=method)
+    found[method] = [float(model.omega[2].value), *model.acceleration(places).value.ravel().tolist()]
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.slow
+def test_linear_solutions_do_not_depend_on_threads_beyond_rounding() -> None:
+    """Pattern speed, weak form and scores on a basis, with BLAS and torch on one thread and on two, in processes of their own."""
+    results = []
+    for number in ("1", "2"):
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": number,
+            "OPENBLAS_NUM_THREADS": number,
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        }
+        done = subprocess.run([sys.executable, "-c", SOLUTIONS, number], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        results.append({name: np.array(values) for name, values in json.loads(done.stdout).items()})
+    one, two = results
+    differences = {name: worst(np.atleast_1d(two[name]), np.atleast_1d(one[name])) for name in one}
+    print(differences)
+    assert differences["pattern"] < 1e-6
+    assert differences["weak"] < 1e-5  # its covariances are products in float32
+    assert differences["linear"] < 1e-5
 
 
 class _TF32(TorchFunctionMode):

@@ -151,3 +151,31 @@ def test_the_example_of_the_readme_runs_as_pasted() -> None:
     done = subprocess.run([sys.executable, "-c", code.group(1)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "km" in done.stdout
+
+
+@pytest.mark.slow
+def test_everything_but_torch_is_installed_with_its_hashes_checked(tmp_path: Path) -> None:
+    """`pip install --require-hashes` into a fresh environment, which then holds the pinned versions; a wrong hash is refused."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "fresh")], check=True)
+    pip = [str(tmp_path / "fresh" / "bin" / "python"), "-m", "pip", "install", "-q", "--require-hashes", "--no-deps", "-r"]
+    done = subprocess.run([*pip, str(ROOT / "requirements-hashed.txt")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    listed = subprocess.run([*pip[:3], "list", "--format=freeze"], capture_output=True, text=True, check=True).stdout
+    found = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in listed.split())}
+    assert {name: found.get(name) for name in pins_of("requirements-hashed.txt")} == pins_of("requirements-hashed.txt")
+    spoiled = re.sub(r"sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, (ROOT / "requirements-hashed.txt").read_text())
+    (tmp_path / "spoiled.txt").write_text(spoiled)
+    refused = subprocess.run([*pip, str(tmp_path / "spoiled.txt"), "--force-reinstall"], capture_output=True, text=True, check=False)
+    assert refused.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in refused.stderr
+
+
+def test_the_oldest_versions_are_a_job_of_their_own() -> None:
+    """`.ci/run` takes the constraints file from its environment, and nothing else for it."""
+    script = ROOT / ".ci" / "run"
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    wrong = subprocess.run(
+        ["bash", str(script)], env={**os.environ, "DEEPPOT_CONSTRAINTS": "other.txt"}, capture_output=True, text=True, check=False
+    )
+    assert wrong.returncode == 2
+    assert "constraints-oldest.txt" in wrong.stderr

@@ -377,7 +377,7 @@ def test_killed_in_the_training_of_every_kind(variant: str, tmp_path: Path) -> N
     killed_and_resumed(small_config().replace(**changes), checkpoint, tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["distribution", "potential"])
+@pytest.mark.parametrize("stage", ["distribution", pytest.param("potential", marks=pytest.mark.slow)])
 def test_a_divergence_is_recorded_in_the_summary(stage: str, tmp_path: Path) -> None:
     """A rate that is far too high: the training goes back with a lower one, and the summary, its flags and the log say so."""
     wild = {"distribution": {"options": QUICK | {"optimiser": "radam", "rate": 300.0, "validate_every": 10}}}

@@ -81,6 +81,7 @@ def test_selection_and_errors_reach_every_stage(folder: Path) -> None:
         run(config, folder / "out", resume=True)
 
 
+@pytest.mark.slow
 def test_killed_in_a_training_with_errors_and_a_selection(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     options = {"steps": 60, "validate_every": 20, "checkpoint_every": 10, "width": 16, "batch": 256}

@@ -121,5 +121,41 @@ def test_an_ensemble_on_a_dask_cluster_is_the_one_of_this_process(tmp_path: Path
     assert [member.meta["seed"] for member in there.members] == [0, 1]
 
 
+@pytest.mark.slow
+def test_shells_on_a_dask_cluster_whose_worker_is_killed(tmp_path: Path) -> None:
+    """One of two workers is killed while it trains: its shell is trained elsewhere, and the numbers are those of this process."""
+    distributed = pytest.importorskip("distributed")
+    import threading
+    import warnings
+
+    import astropy.units as u
+
+    from deeppot_galactic.catalogue.volumes import Cylinder
+    from deeppot_galactic.distribution.fit import fit_distribution
+    from deeppot_galactic.mocks import Plummer
+
+    tracers, volume = Plummer().tracers(6000), Cylinder(shells=(0, 0.7, 3) * u.kpc, half_height=2 * u.kpc)
+    options: dict[str, Any] = {"preset": "quick", "steps": 100, "batch": 256, "width": 32, "optimiser": "radam", "rate": 3e-3}
+    here = fit_distribution(tracers, volume, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the cluster's own: ports in use, a slow event loop, a worker that is gone
+        cluster = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path))
+        with cluster, distributed.Client(cluster) as client:
+            client.run(one_thread)
+            (first, *_) = client.run(os.getpid).values()
+            timer = threading.Timer(0.3, os.kill, (first, signal.SIGKILL))
+            timer.start()
+            there = fit_distribution(tracers, volume, executor=client.get_executor(retries=2, pure=False), **options)
+            timer.join()
+            marker = str(tmp_path / "killed")
+            values = list(client.get_executor(retries=2, pure=False).map(partial(killed_once, marker), range(4)))
+    assert here.estimator == there.estimator == "stitched"
+    points = tracers.within(volume).phase_space[:200]
+    for mine, theirs in zip(here.evaluate(points), there.evaluate(points), strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-3, atol=1e-3 * np.abs(mine).max())
+    assert Path(marker).exists()
+    assert [value for value, _ in values] == [float(np.random.default_rng(number).normal()) for number in range(4)]
+
+
 def one_thread() -> None:
     torch.set_num_threads(1)
