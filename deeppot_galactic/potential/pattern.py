@@ -97,6 +97,13 @@ class PatternSpeed:
     detected: bool
     message: str
 
+    def __repr__(self) -> str:
+        omega, growth = (
+            f"{value.value:.4g} +- {error.value:.2g} {value.unit}"
+            for value, error in ((self.value, self.error), (self.growth_rate, self.growth_rate_error))
+        )
+        return f"<PatternSpeed {omega}, growth rate {growth}, {len(self.by_radius)} annuli: {self.message}>"
+
 
 def pattern_speed(
     tracers: Tracers,

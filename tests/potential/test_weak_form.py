@@ -72,6 +72,7 @@ def test_pattern_speed_in_a_ball_off_the_axis(bar):
     assert speed.error.value < 8.0
     disc = pattern_speed(Tracers(w[:5000]), Cylinder(r_out=6 * u.kpc, half_height=2 * u.kpc), n_bootstrap=5).by_radius
     assert len(speed.by_radius) == 0
+    assert repr(speed).endswith(f"{speed.message}>")
     assert speed.by_radius.colnames == disc.colnames
     assert [(c.unit, c.dtype) for c in speed.by_radius.itercols()] == [(c.unit, c.dtype) for c in disc.itercols()]
     assert disc["growth_rate"].unit == 1 / u.Gyr
