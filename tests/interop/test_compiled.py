@@ -95,7 +95,7 @@ def test_backends_are_never_mixed(exact, compiled):
         with_backend(compiled, "exact")
     with pytest.raises(ExportError, match="'fast'"):
         with_backend(exact, "fast")
-    with pytest.raises(ExportError, match="at least 10 nodes"):
+    with pytest.raises(ExportError, match="at least 10 each"):
         compile_potential(exact, nodes=(5, 5, 5))
 
 
