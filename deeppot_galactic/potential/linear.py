@@ -337,12 +337,12 @@ def _optimum(
     return scales, float(evidence), theta, factor
 
 
-def feasible(coefficients: Array, factor: tuple, prior: DensityPrior) -> tuple[Array, int]:
+def feasible(coefficients: Array, factor: tuple, prior: DensityPrior, *, rounds: int = 30) -> tuple[Array, int]:
     """The nearest coefficients with density >= 0 in the metric whose Cholesky factor is given, and the number of active constraints."""
     inner = np.tril(factor[0])
     lower = np.eye(len(inner) + 1)
     lower[1:, 1:] = inner  # without correlation, so that Omega stays
-    theta, n_active = _nonnegative(np.concatenate([[0.0], coefficients]), (lower, True), prior)
+    theta, n_active = _nonnegative(np.concatenate([[0.0], coefficients]), (lower, True), prior, rounds=rounds)
     return theta[1:], n_active
 
 

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _SPAN, _STEPS = 20.0, 21  # least half width of the grid [km/s/kpc], and its size
+_ROUNDS = (
+    3  # of adding constraints at every speed: where the density would be negative at many points, more cost seconds each and change little
+)
 
 
 @dataclass(frozen=True)
@@ -138,5 +141,5 @@ def _losses(grid: Array, solution: LinearSolution, quadratic: Quadratic, prior: 
     follows = []
     for omega in grid:
         free = -cho_solve(factor, quadratic.slope[1:] + quadratic.hessian[1:, 0] * omega)
-        follows.append(loss(omega, feasible(free, factor, prior)[0]))
+        follows.append(loss(omega, feasible(free, factor, prior, rounds=_ROUNDS)[0]))
     return np.array(follows), np.array([loss(omega, solution.coefficients) for omega in grid])
