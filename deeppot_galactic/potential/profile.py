@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 _SPAN, _STEPS = 20.0, 21  # least half width of the grid [km/s/kpc], and its size
-_ROUNDS = (
-    3  # of adding constraints at every speed: where the density would be negative at many points, more cost seconds each and change little
-)
+_ROUNDS = 3  # of adding constraints at every speed; more of them cost seconds each where the density would be negative at many points
 
 
 @dataclass(frozen=True)
