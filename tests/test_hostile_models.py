@@ -131,6 +131,7 @@ def test_sizes_that_are_claimed_and_not_stored_allocate_nothing(models: dict[str
         ("flow", ("estimator",), "os.system"),
         ("weak", ("inner", "basis", "degree"), 10**9),
         ("weak", ("inner", "basis", "degree"), 2**70),
+        ("weak", ("posterior", "basis", "degree"), 10**9),
         ("network", ("inner", "scales", 0), 0),
         ("network", ("inner", "type"), "builtins.eval"),
         ("network", ("volume", "radius"), -1),

@@ -273,12 +273,20 @@ def basis_for(volume: Volume, **options: Any) -> Basis:
     return BallBasis(center=volume.center, radius=_MARGIN * volume.size, **options)
 
 
-def basis_from_dict(d: dict[str, Any]) -> Basis:
-    """Inverse of ``to_dict``."""
+def basis_from_dict(d: dict[str, Any], size: int) -> Basis:
+    """Inverse of ``to_dict``, for a basis of ``size`` functions; `ValueError` for a description of another size."""
+    for name, value in dict(d).items():
+        # a basis of degree n, or of n functions in one direction, has at least n: checked before anything of that size is made
+        if isinstance(value, int | float) and (name.startswith("n_") or name == "degree") and not 0 <= value <= size:
+            raise ValueError(f"{name} = {value} does not fit {size} coefficients")
     options = {k: v for k, v in d.items() if k != "type"}
     if d["type"] == "disc":
-        return DiscBasis(**{**options, "harmonics": tuple(options["harmonics"])})
-    return BallBasis(**options)
+        basis: Basis = DiscBasis(**{**options, "harmonics": tuple(options["harmonics"])})
+    else:
+        basis = BallBasis(**options)
+    if basis.size != size:
+        raise ValueError(f"{size} coefficients do not fit a basis of {basis.size}")
+    return basis
 
 
 class LinearPotential:
@@ -323,11 +331,6 @@ class LinearPotential:
     def from_arrays(cls, arrays: dict[str, Array], header: dict[str, Any]) -> LinearPotential:
         base = None if header["base"] is None else from_list(header["base"])
         coefficients = np.asarray(arrays["coefficients"], dtype=float)
-        for name, value in dict(header["basis"]).items():
-            # a basis of degree n, or of n functions in one direction, has at least n: checked before anything of that size is made
-            if isinstance(value, int | float) and (name.startswith("n_") or name == "degree") and not 0 <= value <= coefficients.size:
-                raise ValueError(f"{name} = {value} does not fit {coefficients.size} coefficients")
-        basis = basis_from_dict(header["basis"])
-        if coefficients.shape != (basis.size,):
-            raise ValueError(f"coefficients of shape {coefficients.shape} do not fit a basis of {basis.size}")
-        return cls(base, basis, coefficients)
+        if coefficients.ndim != 1:
+            raise ValueError(f"coefficients must be a list, found the shape {coefficients.shape}")
+        return cls(base, basis_from_dict(header["basis"], len(coefficients)), coefficients)

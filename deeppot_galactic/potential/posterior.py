@@ -156,5 +156,13 @@ class PotentialPosterior:
         Returns
         -------
         PotentialPosterior
+
+        Raises
+        ------
+        ValueError
+            For a covariance that does not fit the basis.
         """
-        return cls(basis_from_dict(header["basis"]), arrays["covariance"], origin=header.get("origin"))
+        covariance = arrays["covariance"]
+        if covariance.ndim != 2 or covariance.shape[0] != covariance.shape[1]:
+            raise ValueError(f"the covariance must be a square, found the shape {covariance.shape}")
+        return cls(basis_from_dict(header["basis"], len(covariance)), covariance, origin=header.get("origin"))

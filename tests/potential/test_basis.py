@@ -49,7 +49,7 @@ def test_disc_functions_are_smooth_across_the_axis():
 
 
 def test_storage_and_choice_for_a_volume(basis):
-    same = basis_from_dict(basis.to_dict())
+    same = basis_from_dict(basis.to_dict(), basis.size)
     x = points(basis)
     np.testing.assert_array_equal(same.evaluate(x, 0)[0], basis.evaluate(x, 0)[0])
     assert isinstance(basis_for(Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)), DiscBasis)
