@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file for the results")
     options = parser.parse_args()
     if options.small:
-        options.realisations, options.redraws, options.stars = 1, 1, 3000
+        options.realisations, options.redraws, options.stars = 1, 1, 8000
     start = time.perf_counter()
     galaxy, truth = mock_galaxy(options)
     print(f"load before {os.getloadavg()[0]:.2f}; {len(galaxy):,} stars; ball of {options.radius:g} kpc; true Omega {truth:.2f} km/s/kpc")
