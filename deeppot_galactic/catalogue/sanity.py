@@ -28,6 +28,13 @@ def repeated(rows: NDArray[np.float64]) -> int:
     return len(rows) - len(np.unique(rows, axis=0))
 
 
+def check_copies(rows: NDArray[np.float64], most: float, name: str) -> None:
+    """Refuse rows (n, 6) of which more than a share ``most`` repeat another one exactly; ``name`` says what they are (`FitError`)."""
+    copies = repeated(rows)
+    if copies > most * len(rows):
+        raise FitError(f"{copies} of {len(rows)} {name} repeat another one exactly; remove duplicates, and use weights instead of copies")
+
+
 def check_speeds(rows: NDArray[np.float64]) -> None:
     """Refuse stars faster than light (`CatalogueError`)."""
     fast = np.abs(rows[:, 3:]).max(axis=1, initial=0.0) > LIGHT

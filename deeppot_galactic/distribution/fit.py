@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..arguments import device as valid_device
 from ..arguments import instance, replaced, whole
-from ..catalogue.sanity import check_extent, repeated
+from ..catalogue.sanity import check_copies, check_extent
 from ..catalogue.tracers import Tracers
 from ..catalogue.volumes import Ball, Cylinder, Volume
 from ..errors import CatalogueError, ConfigError, FitError, VolumeError
@@ -119,9 +119,7 @@ def _check(x: NDArray[np.float64], volume: Volume) -> None:
     if len(x) < LEAST_STARS:
         raise FitError(f"only {len(x)} stars in the {volume.describe()}; at least {LEAST_STARS} are needed for a density in six dimensions")
     check_extent(x)
-    copies = repeated(x)
-    if copies > MOST_DUPLICATES * len(x):
-        raise FitError(f"{copies} of {len(x)} stars repeat another one exactly; remove duplicates, and use weights instead of copies")
+    check_copies(x, MOST_DUPLICATES, "stars")
 
 
 def fit_distribution(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..catalogue.sanity import check_extent, check_speeds, repeated
+from ..catalogue.sanity import check_copies, check_extent, check_speeds
 from ..errors import FitError
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def check_points(points: GradientSample) -> None:
         raise FitError(
             f"the stars lie within {scatter:.3g} kpc of one place in the {points.volume.describe()}; choose a volume of their size"
         )
-    copies = repeated(x)
-    if copies > MOST_REPEATED * len(x):
-        raise FitError(f"{copies} of {len(x)} points repeat another one exactly; remove duplicates, and use weights instead of copies")
+    check_copies(x, MOST_REPEATED, "points")
     if not np.median(np.abs(x[:, 3:]).max(axis=1)) > 0.0:
         raise FitError("half of the stars or more are at rest; a potential is known from motions only")
     if not np.median(np.hypot(x[:, 0], x[:, 1])) > 0.0:
