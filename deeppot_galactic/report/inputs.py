@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import tomllib
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -126,12 +127,12 @@ class RunFolder:
     truth: Any = None
     missing: list[str] = field(default_factory=list)
 
-    @property
+    @cached_property  # looking for it reads whole files
     def stars_file(self) -> Path | None:
         """The catalogue, where it is now."""
         return find_file(self, "catalogue", "sha256")
 
-    @property
+    @cached_property
     def selection_file(self) -> Path | None:
         """The file of its selection function, where it is now."""
         return find_file(self, "selection", "selection_sha256")
