@@ -85,11 +85,11 @@ def train_for(
     budget = seconds * torch.get_num_threads()
     _timed_fit(stars, volume, preset, seed, 2)  # the first call also pays for imports and caches
     first = _timed_fit(stars, volume, preset, seed, 2)[2]
-    trial, spent = max(10, round(CALIBRATION_STEPS * seconds / 300.0)), first
+    trial, spent = max(5, round(CALIBRATION_STEPS * seconds / 600.0)), first
     while spent < 1.5 * first + 0.01 * budget:  # the set-up alone differs by a second or so from fit to fit
-        spent = _timed_fit(stars, volume, preset, seed, trial)[2]
         trial *= 2
-    per_step = (spent - first) / (trial // 2 - 2)
+        spent = _timed_fit(stars, volume, preset, seed, trial)[2]
+    per_step = (spent - first) / (trial - 2)
     steps, members = max(10, round(budget / per_step)), 1
     if isinstance(PRESETS[preset], ScoreMatchingSettings):
         most = PRESETS[preset].for_stars(round(0.75 * len(stars))).steps
