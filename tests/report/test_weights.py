@@ -179,5 +179,6 @@ def test_a_sample_is_compared_with_the_stars_that_were_fitted(tmp_path: Path, mo
     np.testing.assert_allclose(found.weights, 1 / seen, rtol=1e-5)
     everything = catalogue_stars(run)
     assert everything is not None and len(everything) == 4000
-    run.config["selection"]["path"] = str(tmp_path / "absent.fits")
+    lost = config | {"selection": {"path": str(tmp_path / "absent.fits"), "least": 0.3}}
+    run = RunFolder(tmp_path, config=lost, points=points)
     assert stars_and_sample(run) is None and "no comparison of the stars" in run.missing[0]
