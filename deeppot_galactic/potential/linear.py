@@ -40,7 +40,7 @@ from .basis import Basis, DiscBasis
 Array = NDArray[np.float64]
 
 DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6, 2.3)
-SMOOTHNESSES = (0.0, 0.2, 0.5, 1.0, 2.0)
+SMOOTHNESSES = (0.2, 0.5, 1.0, 2.0)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
 _STEP = 0.02  # of the differences that make the slope of the density, in units of l
