@@ -21,8 +21,9 @@ demo: $(STAMP)
 # One BLAS thread, as in the processes that the kill tests start: the number of threads changes the last bits of sums, which they compare.
 test test-slow test-tutorials: export OMP_NUM_THREADS = 1
 test test-slow test-tutorials: export OPENBLAS_NUM_THREADS = 1
+# Files of tests go to two processes; what times itself is slow and runs alone.
 test: $(STAMP)
-	$(BIN)/python -m pytest -m "not slow and not tutorial and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not tutorial and not gpu"
 
 test-tutorials: $(STAMP)
 	$(BIN)/python -m pytest -m tutorial
