@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 COMPONENTS = tuple(f"{group}_{axis}" for group in ("omega", "x0", "v0") for axis in "xyz")
 _ALONG = 1e-3  # sine of the angle to the axis below which a direction is along it
+_CELLS = (4, 4, 2)  # along x, y, z: within each the errors of scores are taken for common
 _UNITS = {"omega": ANGULAR_SPEED, "x0": LENGTH, "v0": VELOCITY}
 
 
@@ -312,7 +313,8 @@ def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFr
 
         Omega_k : (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v,   x0_k : -(Omega x e_k) . s_x,   v0_k : s_x,k - (Omega x e_k) . s_v;
 
-    the covariance is the sandwich H^-1 (sum w^2 r^2 a a^T) H^-1 with the robust weights w of `stationarity`.
+    the covariance is the sandwich H^-1 (sum_c p_c p_c^T) H^-1 with p_c = sum_{i in c} w r a, the robust weights w of `stationarity`, and
+    cells c (four quantiles in x and in y, two sides in z): errors of learned scores are the same for neighbours (Liang & Zeger 1986).
 
     Parameters
     ----------
@@ -338,5 +340,9 @@ def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFr
     scale = max(1.5 * float(np.median(np.abs(rate))), 1e-3)
     weight = 1.0 / np.sqrt(1.0 + (rate / scale) ** 2)
     inverse = np.linalg.pinv((rows * weight[:, None]).T @ rows)
-    pull = rows * (weight * rate)[:, None]
+    cell = np.zeros(len(x), dtype=int)
+    for axis, parts in enumerate(_CELLS):
+        cell = cell * parts + np.searchsorted(np.quantile(x[:, axis], np.arange(1, parts) / parts), x[:, axis])
+    pull = np.zeros((int(np.prod(_CELLS)), rows.shape[1]))
+    np.add.at(pull, cell, rows * (weight * rate)[:, None])
     return inverse @ (pull.T @ pull) @ inverse

@@ -107,6 +107,8 @@ def fit_network(
     file = None if checkpoint is None else Path(checkpoint)
     inner, fitted, history, scale, rate = trained(training, file)
     covariance = frame_covariance(points.points, points.score, rate, fitted)
+    if set(frame.free) - {"omega_z"} and weak.solution.identified and not frame.omega_vector[:2].any():
+        covariance *= _noise_of_scores(points, weak, rate, fitted, seed)
     if "omega_z" in frame.free and not frame.omega_vector[:2].any():
         if not anchored:
             error = float(np.hypot(error, fitted.omega_vector[2] - weak.solution.omega))
@@ -164,6 +166,16 @@ def _disagreement_of_scores(points: GradientSample, weak: WeakFit, seed: int) ->
     except FitError:
         return 0.0
     return float(np.sqrt(max((alone.omega - weak.solution.omega) ** 2 - alone.omega_error**2, 0.0)))
+
+
+def _noise_of_scores(points: GradientSample, weak: WeakFit, rate: Array, frame: RotatingFrame, seed: int) -> float:
+    """How many times the variance of Omega_z that the scores claim is exceeded by their distance from the weak form; at least 1.
+
+    Errors of learned scores reach across the volume, which no scatter of the residuals shows, and enter all components alike.
+    """
+    alone = RotatingFrame(frame.omega, x0=frame.x0, v0=frame.v0, free=("omega_z",))
+    claimed = float(frame_covariance(points.points, points.score, rate, alone)[0, 0])
+    return 1.0 + _disagreement_of_scores(points, weak, seed) ** 2 / claimed
 
 
 def train_network(
