@@ -65,6 +65,7 @@ SCRIPTS = [
     # what is run, and by which name its results come in which order
     (["scores.py", "--small", "--parts", "gaussian-bar,throughput"], "part", ["gaussian-bar", "throughput"]),
     (["from_the_sky.py", "--small"], "M_G", [0.5, 1.5, 3.5]),
+    (["coverage.py", "--cases", "bars,balls", "--realisations", "2", "--stars", "4000"], "case", ["Gaussian bar", "ergodic balls"]),
 ]
 
 
