@@ -67,6 +67,39 @@ def star_sums(
     return totals[0], totals[1], totals[2]
 
 
+def end_speeds(
+    stars: Array, volume: Cylinder, edges: Array, share: Array, angle: float, weights: Array | None, copies: Copies | None
+) -> tuple[Array, Array]:
+    """Omega (2,) from the two ends of the bar, and its covariance (2, 2), km/s/kpc.
+
+    The windows (1 +- cos(phi - angle)) / 2 on the harmonic m = 2 see one end each; with B, E and D the sums of b, d b/d phi and v . grad b,
+    D = growth B + Omega E in every annulus, over which Omega is averaged with the weights ``share`` (K,).
+    """
+
+    def windows(q: Any, turned: bool = False) -> Any:
+        """Both windows of harmonics 1, 2, 3 in q (..., K, 3), or of their derivatives by phi: (..., K, 2)."""
+        one, two, three = (q[..., k] * (-1j * (k + 1) if turned else 1.0) for k in range(3))
+        side = (np.exp(-1j * angle) * one + np.exp(1j * angle) * three) / 4.0
+        return np.stack([two / 2.0 + side, two / 2.0 - side], axis=-1)
+
+    parts, orders = [slice(start, start + CHUNK) for start in range(0, len(stars), CHUNK)], (1, 2, 3)
+    b_sum, d_sum = np.zeros((len(edges), 3), dtype=complex), np.zeros((len(edges), 3), dtype=complex)
+    for part in parts:
+        b, d, _ = star_sums(part, stars, volume, edges, orders, weights, copies)
+        b_sum, d_sum = b_sum + b.sum(axis=0), d_sum + d.sum(axis=0)
+    total, turning, moving = windows(b_sum), windows(b_sum, turned=True), windows(d_sum)
+    lever = np.imag(turning * total.conj())
+    omega = np.imag(moving * total.conj()) / lever
+    growth = np.real((moving - omega * turning) * total.conj()) / np.abs(total) ** 2
+    covariance = np.zeros((2, 2))
+    for part in parts:
+        b, d, _ = star_sums(part, stars, volume, edges, orders, weights, copies)
+        rest = windows(d) - growth * windows(b) - omega * windows(b, turned=True)
+        influence = np.einsum("nks,k->ns", np.imag(rest * total.conj()) / lever, share)
+        covariance += influence.T @ influence
+    return share @ omega, covariance
+
+
 def bar_annuli(amplitude: Array, significance: Array, phase: Array) -> NDArray[np.bool_]:
     """The run of significant annuli about the most significant strong one in which the phase of m = 2 stays the same."""
     chosen = np.zeros(len(amplitude), dtype=bool)

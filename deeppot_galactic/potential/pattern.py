@@ -9,12 +9,12 @@ d<b>/dt = (gamma - i m Omega) <b> in the lab, so with B = sum b and D = sum v . 
 
 growth does not bias Omega. The bar is the run of annuli, about the strongest one, in which the m = 2 phase stays the same; the result is
 the mean over its annuli with an intrinsic scatter (random effects). The statistical error comes from a Poisson bootstrap of the stars, the
-systematic one from that scatter between radii (spirals, wobble, winding), and from m = 4 against m = 2.
+systematic one from that scatter between radii (spirals, wobble, winding), from m = 4 against m = 2, and from the two ends of the bar.
 
 **Elsewhere** (a ball at the Sun's place, any volume off the axis) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
-(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, with the noise of E and its correlation with D taken out (`linear.Quadratic`).
-Even and
-odd subsets of the b_j give the systematic error; growth cannot be told from rotation there.
+(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, where C = C(Omega) is the covariance of D - Omega E. The statistical error is the
+larger of the width of that minimum and its scatter over a Poisson bootstrap of the stars; even and odd subsets of the b_j give the
+systematic one. Growth cannot be told from rotation there.
 
 Every sum is linear in the stars, so that known errors of the stars can be taken out of it: see `deeppot_galactic.catalogue.copies`.
 
@@ -44,7 +44,7 @@ from ..catalogue.tracers import Tracers
 from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, CatalogueError, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
-from .annuli import CHUNK, SIGNIFICANCE, annuli, bar_annuli, star_sums
+from .annuli import CHUNK, SIGNIFICANCE, annuli, bar_annuli, end_speeds, star_sums
 from .moments import Progress, WeakForm
 from .weak_fit import angular_speeds
 
@@ -172,7 +172,7 @@ def pattern_speed(
     if isinstance(volume, Cylinder) and volume.mask is None:
         result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress, copies)
     else:
-        result = _elsewhere(inside.phase_space, volume, weights, copies)
+        result = _elsewhere(inside.phase_space, volume, weights, n_bootstrap, seed, copies)
     if not result.detected:
         warnings.warn(AxisymmetryWarning(result.message), stacklevel=2)
     return result
@@ -237,6 +237,9 @@ def _disc(
         offset = float(np.sum(w4 * omega[0, four, 1]) / np.sum(w4)) - value
         noise2 = statistical**2 + 1.0 / np.sum(w4)
         systematic = float(np.hypot(systematic, 0.5 * np.sqrt(max(offset**2 - noise2, 0.0))))
+    angle = -float(np.angle(np.sum(sums_b[0, chosen, 0]))) / 2.0
+    ends, noise = end_speeds(stars, volume, edges[chosen], weight, angle, weights, copies)
+    systematic = float(np.hypot(systematic, np.sqrt(_intrinsic_variance(ends, noise) / 2.0)))
     total_error = float(np.hypot(statistical, systematic))
     growth = rate[:, chosen, 0].real @ weight
     low, high = edges[chosen, 0].min(), edges[chosen, 1].max()
@@ -309,14 +312,20 @@ def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
     )
 
 
-def _elsewhere(stars: Array, volume: Volume, weights: Array | None, copies: Copies | None = None) -> PatternSpeed:
+def _elsewhere(
+    stars: Array, volume: Volume, weights: Array | None, n_bootstrap: int, seed: int, copies: Copies | None = None
+) -> PatternSpeed:
     """Continuity with polynomial bumps in a volume off the axis."""
     weak = WeakForm(stars, volume, weights=weights, copies=copies)
     j = weak.basis.size
     d, e = np.zeros(j), np.zeros(j)
     dd, de, ee = (np.zeros((j, j)) for _ in range(3))
+    d_drawn, e_drawn = np.zeros((n_bootstrap, j)), np.zeros((n_bootstrap, j))
+    rng = np.random.default_rng(seed)
     for rows, turning in weak.continuity():
         d, e = d + rows.sum(axis=0), e + turning.sum(axis=0)
+        draw = rng.poisson(1.0, (n_bootstrap, len(rows))).astype(float)
+        d_drawn, e_drawn = d_drawn + draw @ rows, e_drawn + draw @ turning
         dd, de, ee = dd + rows.T @ rows, de + rows.T @ turning, ee + turning.T @ turning
     n = len(weak)
     dd, de, ee = dd - np.outer(d, d) / n, de - np.outer(d, e) / n, ee - np.outer(e, e) / n
@@ -325,6 +334,7 @@ def _elsewhere(stars: Array, volume: Volume, weights: Array | None, copies: Copi
     empty = _by_radius()
     if not detected:
         return _nothing(stars, empty, f"no pattern stands out in the {volume.describe()}")
+    statistical = max(statistical, _bootstrap_error(omega, statistical, d_drawn, e_drawn, dd, de, ee))
     parts = [_profile(d, e, dd, de, ee, np.arange(j) % 2 == k) for k in (0, 1)]
     usable = [(o, s) for o, s, ok in parts if ok]
     systematic = 0.0
@@ -345,22 +355,44 @@ def _elsewhere(stars: Array, volume: Volume, weights: Array | None, copies: Copi
     )
 
 
+def _bootstrap_error(omega: float, step: float, d: Array, e: Array, dd: Array, de: Array, ee: Array) -> float:
+    """Scatter of the minima of the profiled misfit over bootstrap sums d, e (n, j), each from a parabola through three speeds."""
+    used, places = _used(dd), omega + step * np.array([-1.0, 0.0, 1.0])
+    square = np.ix_(used, used)
+    dd, de, ee = dd[square], de[square], ee[square]
+    rest = [(d - o * e)[:, used] for o in places]
+    low, middle, high = (np.sum(r * _weighted(o, dd, de, ee, r), axis=1) for o, r in zip(places, rest, strict=True))
+    curvature = low - 2.0 * middle + high
+    moved = 0.5 * (low - high) / np.where(curvature > 0.0, curvature, np.inf)
+    return float(step * np.std(moved[curvature > 0.0])) if (curvature > 0.0).any() else 0.0
+
+
+def _used(dd: Array) -> NDArray[np.bool_]:
+    """Test functions with stars: those outside a mask have none."""
+    power = np.diag(dd)
+    return power > 1e-12 * power.max()
+
+
+def _weighted(omega: float, dd: Array, de: Array, ee: Array, right: Array) -> Array:
+    """C(Omega)^-1 times rows ``right`` (..., j), C the covariance of D - Omega E."""
+    c = dd - omega * (de + de.T) + omega**2 * ee
+    scale = 1.0 / np.sqrt(np.diag(c))
+    inner = c * np.outer(scale, scale)
+    inner[np.diag_indices_from(inner)] += 1e-8
+    return np.linalg.solve(inner, (right * scale).T).T * scale
+
+
 def _profile(d: Array, e: Array, dd: Array, de: Array, ee: Array, used: NDArray[np.bool_]) -> tuple[float, float, bool]:
     """Minimum of the profiled (D - Omega E)^T C(Omega)^-1 (D - Omega E), its error, and whether the signal stands out.
 
     C(Omega) is the covariance of D - Omega E, so that noise in E does not bias Omega (continuously updated moments).
     """
-    power = np.diag(dd)
-    used = used & (power > 1e-12 * power.max())  # functions outside a mask have no stars
+    used = used & _used(dd)
     square = np.ix_(used, used)
     d, e, dd, de, ee = d[used], e[used], dd[square], de[square], ee[square]
 
     def solve(omega: float, right: Array) -> Array:
-        c = dd - omega * (de + de.T) + omega**2 * ee
-        scale = 1.0 / np.sqrt(np.diag(c))
-        inner = c * np.outer(scale, scale)
-        inner[np.diag_indices_from(inner)] += 1e-8
-        return (np.linalg.solve(inner, (right.T * scale).T).T * scale).T
+        return _weighted(omega, dd, de, ee, right)
 
     def misfit(omega: float) -> float:
         r = d - omega * e
