@@ -4,6 +4,7 @@ VENV ?= .venv
 # The CPU build of torch is taken where the package index has one; TORCH=default takes what it offers first, TORCH_OPTIONS is given to pip.
 TORCH ?= cpu
 TORCH_OPTIONS ?=
+# What runs with the package, torch apart, is installed with its hashes checked (requirements-hashed.txt).
 # Other versions: CONSTRAINTS=constraints-oldest.txt VENV=.venv-oldest EXTRAS=galpy,gala,orbits,test TORCH=default
 CONSTRAINTS ?= constraints.txt
 EXTRAS ?= dev
@@ -61,12 +62,15 @@ hashes:
 	mv .hashes.partial requirements-hashed.txt
 	rm .hashes.new
 
-$(STAMP): pyproject.toml $(CONSTRAINTS)
+$(STAMP): pyproject.toml $(CONSTRAINTS) requirements-hashed.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=/path/to/python3")'
 	$(PYTHON) -m venv $(VENV)
 ifeq ($(TORCH),cpu)
 	$(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)+cpu" -c $(CONSTRAINTS) $(TORCH_OPTIONS) 2>/dev/null \
 	|| $(BIN)/pip install -q --only-binary :all: "torch==$(TORCH_PIN)" -c $(CONSTRAINTS) $(TORCH_OPTIONS)
+endif
+ifeq ($(CONSTRAINTS),constraints.txt)
+	$(BIN)/pip install -q --require-hashes --no-deps -r requirements-hashed.txt
 endif
 	$(BIN)/pip install -q -c $(CONSTRAINTS) hatchling editables
 	$(BIN)/pip install -q -c $(CONSTRAINTS) --no-build-isolation -e ".[$(EXTRAS)]"
