@@ -99,38 +99,56 @@ def standard_normal(z: Tensor) -> Tensor:
 
 
 class FlowDistribution(Distribution):
-    """f = scale p(y) |J| / p(x) with a continuous flow p(y) and the padding p(x), see `padding`. Made by `fit_flow`."""
+    """f = scale p(y) |J| / p(x) with a continuous flow p(y) and the padding p(x), see `padding`. Made by `fit_flow`.
+
+    With known symmetries f is the mean over ``images``, the signs of (x, y, z, vx, vy, vz) under each; a draw is of one at random.
+    """
 
     estimator = "flow"
 
     def __init__(
-        self, *, flow: ContinuousFlow, whitening: Whitening, log_scale: float, padding: Padding | None = None, **common: Any
+        self,
+        *,
+        flow: ContinuousFlow,
+        whitening: Whitening,
+        log_scale: float,
+        padding: Padding | None = None,
+        images: Sequence[Sequence[float]] = ((1.0,) * 6,),
+        **common: Any,
     ) -> None:
         super().__init__(**common)
         self.flow = flow
         self.whitening = whitening
         self.log_scale = log_scale
         self.padding = padding
+        self.images = [[float(sign) for sign in image] for image in images]
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         parameter = next(self.flow.parameters())
         values, scores = [], []
         for rows in x.to(parameter.device).split(ROWS if parameter.device.type == "cpu" else 16 * ROWS):
             rows = rows.clone().requires_grad_(True)
-            y, log_det = self.whitening.forward(rows)
-            log_f = self.flow.log_prob(y.to(parameter.dtype)).double() + log_det + self.log_scale
-            if self.padding is not None:
-                log_f = log_f - self.padding.log_acceptance(rows[:, :3])
+            images = [self._log_image(rows * rows.new_tensor(signs), parameter.dtype) for signs in self.images]
+            log_f = torch.logsumexp(torch.stack(images), dim=0) - math.log(len(images))
             scores.append(torch.autograd.grad(log_f.sum(), rows)[0])
             values.append(log_f.detach())
         return torch.cat(values), torch.cat(scores)
+
+    def _log_image(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """ln f (n,) of the flow itself, without its images."""
+        y, log_det = self.whitening.forward(rows)
+        log_f = self.flow.log_prob(y.to(dtype)).double() + log_det + self.log_scale
+        return log_f if self.padding is None else log_f - self.padding.log_acceptance(rows[:, :3])
 
     @property
     def has_sampler(self) -> bool:
         return True
 
     def _sample(self, n: int, seed: int) -> NDArray[np.float64]:
-        return sample_in_volume(self.flow, self.whitening, self.volume, n, seed)[0]
+        x = sample_in_volume(self.flow, self.whitening, self.volume, n, seed)[0]
+        if len(self.images) == 1:
+            return x
+        return x * np.array(self.images)[np.random.default_rng([seed, 0x1A]).integers(len(self.images), size=len(x))]
 
     def _parts(self) -> list[Any]:
         return [self.flow, self.whitening]
@@ -139,7 +157,7 @@ class FlowDistribution(Distribution):
         tensors = {name: value.detach().cpu().numpy() for name, value in self.flow.state_dict().items()}
         padding = None if self.padding is None else self.padding.to_dict()
         header = {"flow": self.flow.describe(), "whitening": self.whitening.to_dict(), "log_scale": self.log_scale, "padding": padding}
-        return tensors, header
+        return tensors, header | {"images": self.images}
 
     @classmethod
     def _from_state(cls, tensors: dict[str, NDArray[Any]], header: dict[str, Any], common: dict[str, Any]) -> FlowDistribution:
@@ -147,7 +165,17 @@ class FlowDistribution(Distribution):
         flow.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in tensors.items()})
         whitening = Whitening.from_dict(header["whitening"])
         padding = None if header.get("padding") is None else Padding.from_dict(header["padding"])
-        return cls(flow=flow.requires_grad_(False), whitening=whitening, log_scale=float(header["log_scale"]), padding=padding, **common)
+        images = np.array(header.get("images", [[1.0] * 6]), dtype=float)
+        if images.ndim != 2 or images.shape[1] != 6 or not 1 <= len(images) <= 4 or (np.abs(images) != 1.0).any():
+            raise ValueError("images must be one to four rows of six signs")
+        return cls(
+            flow=flow.requires_grad_(False),
+            whitening=whitening,
+            log_scale=float(header["log_scale"]),
+            padding=padding,
+            images=images.tolist(),
+            **common,
+        )
 
 
 def draw_from_flow(flow: ContinuousFlow, whitening: Whitening, n: int, generator: torch.Generator) -> NDArray[np.float64]:
