@@ -131,7 +131,7 @@ class EnsembleDistribution(Distribution):
         ndarray, shape (N,)
             Never positive.
         """
-        log_f = np.stack([member.evaluate(x)[0] for member in self.members])
+        log_f = np.stack([member._evaluate_rows(x)[0] for member in self.members])
         return log_f.mean(0) - (np.logaddexp.reduce(log_f, axis=0) - np.log(len(log_f)))
 
     def _parts(self) -> list[Any]:
