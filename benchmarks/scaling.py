@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from deeppot_galactic.memory import peak_memory
 
 PIECE = 250_000
 """Stars made and written at once."""
@@ -68,11 +69,6 @@ def write_table(path: Path, n: int) -> None:
             start += size
 
 
-def peak_mb() -> float:
-    """Largest resident memory of this process so far [MB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
 def measure(path: Path, steps: int, points: int, device: str) -> dict[str, dict[str, float]]:
     """All stages on one table, in this process."""
     import warnings
@@ -94,7 +90,7 @@ def measure(path: Path, steps: int, points: int, device: str) -> dict[str, dict[
             "processor_seconds": time.process_time() - processor,
             "number": number,
             "per_second": number / seconds,
-            "peak_mb": peak_mb(),
+            "peak_mb": peak_memory(),
         }
         return result
 
