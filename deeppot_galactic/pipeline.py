@@ -201,11 +201,12 @@ class _Run:
     def _gradients(self) -> GradientSample:
         from .distribution.base import Distribution
         from .distribution.gradients import GradientSample, draw_gradients
+        from .training.distributed import local_device
 
         path = self.folder / "gradients.h5"
         if not self.state.finished("gradients"):
             with self.state.stage("gradients", path.name):
-                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors")
+                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors").to(local_device(self.config.run.device))
                 stars = self.tracers if distribution.prefers_stars else None
                 draw_gradients(
                     distribution,

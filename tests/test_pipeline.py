@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +17,12 @@ from kills import command_for, finish, kill_in, killed_and_resumed, numbers, sam
 
 from deeppot_galactic import trainings
 from deeppot_galactic.config import Config, parse_config
+from deeppot_galactic.distribution.base import Distribution
+from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
-from deeppot_galactic.pipeline import STAGES, RunResult, run
+from deeppot_galactic.pipeline import STAGES, RunResult, _Run, run
+from deeppot_galactic.preparation import load_catalogue
+from deeppot_galactic.training.distributed import Group
 
 FILES = (
     "config.toml",
@@ -269,6 +276,23 @@ def test_the_others_do_not_swallow_an_error(tmp_path: Path, monkeypatch: pytest.
         trainings.follow(small_config(), tmp_path, Announced())  # type: ignore[arg-type]
 
 
+def test_gradients_are_drawn_on_the_device_of_the_run(finished: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def moved(self: Distribution, device: str | None = None, **_: Any) -> Distribution:
+        asked.append(device)
+        return self
+
+    monkeypatch.setattr(Distribution, "to", moved)
+    copytree(finished.folder / "distribution", tmp_path / "distribution")
+    config = small_config().replace(run={"device": "cuda"})
+    tracers, volume, catalogue = load_catalogue(config)
+    state = SimpleNamespace(config=config, folder=tmp_path, finished=lambda _: False, stage=lambda *_: nullcontext())
+    points = _Run(state, tracers, volume, catalogue, None, Group())._gradients()  # type: ignore[arg-type]
+    assert asked == ["cuda"]
+    np.testing.assert_array_equal(points.points, GradientSample.load(finished.folder / "gradients.h5").points)
+
+
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import deeppot_galactic.distribution.gradient_stream as gradient_stream
 
@@ -296,9 +320,6 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -> None:
-    from deeppot_galactic.distribution.base import Distribution
-    from deeppot_galactic.distribution.gradients import GradientSample
-
     options = {
         "steps": 12,
         "batch": 128,
@@ -342,8 +363,6 @@ def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_an_ensemble_from_the_configuration(tmp_path: Path) -> None:
-    from deeppot_galactic.distribution.base import Distribution
-
     members = {"members": 2, "executor": "threads", "workers": 2}
     settings = small_config().replace(distribution=members, potential={"method": "weak", "options": {}})
     folder = run(settings, tmp_path / "out").folder
