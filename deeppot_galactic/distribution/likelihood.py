@@ -116,15 +116,19 @@ class _Dynamics(nn.Module):
         return v, divergence, (v * v).sum(1), frobenius
 
 
-def likelihood_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, settings: LikelihoodSettings, generator: torch.Generator) -> Tensor:
-    """The objective on one batch: stars ``y`` (n, 6) with weights (n,)."""
+def hutchinson_signs(flow: ContinuousFlow, y: Tensor, settings: LikelihoodSettings, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A random sign vector for each of the stars ``y`` (n, 6) and each field of the chain; none for the exact trace."""
+    if settings.trace == "exact":
+        return ()
+    return tuple(2.0 * torch.randint(0, 2, y.shape, generator=generator, device=y.device).to(y.dtype) - 1.0 for _ in flow.fields)
+
+
+def likelihood_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, settings: LikelihoodSettings, *signs: Tensor) -> Tensor:
+    """The objective on one batch: stars ``y`` (n, 6) with weights (n,), and their `hutchinson_signs`."""
     zero = torch.zeros_like(y[:, 0])
     state: tuple[Tensor, ...] = (y, zero, zero, zero)
-    for field in flow.fields:
-        signs = None
-        if settings.trace == "hutchinson":
-            signs = 2.0 * torch.randint(0, 2, y.shape, generator=generator, device=y.device).to(y.dtype) - 1.0
-        dynamics = _Dynamics(field, signs)
+    for k, field in enumerate(flow.fields):
+        dynamics = _Dynamics(field, signs[k] if signs else None)
         if settings.solver == "rk4":
             state = rk4(dynamics, state, 0.0, 1.0, settings.solver_steps)
         else:
