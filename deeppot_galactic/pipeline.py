@@ -92,7 +92,7 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     """
     from .training.distributed import process_group
 
-    with process_group(config.run.device) as group:
+    with process_group(config.run.device) as group, _threads(config.run.threads):
         if not group.leads:
             follow(config, Path(out), group)
             return RunResult(Path(out), {}, Path(out) / "report.html")
@@ -117,7 +117,7 @@ def _carry_out(
     state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None, group: Group
 ) -> RunResult:
     """All stages, with warnings noted and errors logged."""
-    with _noted_warnings(state.notes), _threads(state.config.run.threads):
+    with _noted_warnings(state.notes):
         try:
             return _Run(state, tracers, volume, catalogue, progress, group).all()
         except DeepPotError as error:

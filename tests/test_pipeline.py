@@ -13,15 +13,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from kills import command_for, finish, kill_in, killed_and_resumed, numbers, same_run, small_config
 
-from deeppot_galactic import trainings
+from deeppot_galactic import pipeline, trainings
 from deeppot_galactic.config import Config, parse_config
 from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
 from deeppot_galactic.pipeline import STAGES, RunResult, _Run, run
 from deeppot_galactic.preparation import load_catalogue
+from deeppot_galactic.training import distributed
 from deeppot_galactic.training.distributed import Group
 
 FILES = (
@@ -291,6 +293,24 @@ def test_gradients_are_drawn_on_the_device_of_the_run(finished: RunResult, tmp_p
     points = _Run(state, tracers, volume, catalogue, None, Group())._gradients()  # type: ignore[arg-type]
     assert asked == ["cuda"]
     np.testing.assert_array_equal(points.points, GradientSample.load(finished.folder / "gradients.h5").points)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_threads_are_those_of_every_process(leads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def note(*_: Any) -> RunResult:
+        found.append(torch.get_num_threads())
+        return RunResult(tmp_path, {}, tmp_path)
+
+    group = SimpleNamespace(leads=leads, agree=lambda value: value)
+    monkeypatch.setattr(distributed, "process_group", lambda _: nullcontext(group))
+    monkeypatch.setattr(pipeline, "_lead", note)
+    monkeypatch.setattr(pipeline, "follow", note)
+    before = torch.get_num_threads()
+    run(small_config().replace(run={"threads": before + 2}), tmp_path)
+    assert found == [before + 2]
+    assert torch.get_num_threads() == before
 
 
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
