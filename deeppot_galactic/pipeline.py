@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .errors import CatalogueError, DeepPotError, DeepPotWarning
+from .errors import CatalogueError, DeepPotError, DeepPotWarning, DivergenceWarning
 from .preparation import check_settings, load_catalogue, seen_from_axis
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
@@ -266,12 +266,12 @@ def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None
 
 @contextmanager
 def _noted_warnings(notes: list[str]) -> Iterator[None]:
-    """Log warnings instead of printing them; add those of this package to ``notes``."""
+    """Log warnings instead of printing them; add those of this package to ``notes``, except what the histories of trainings keep."""
 
     def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
         LOGGER.warning("%s: %s", category.__name__, text)
-        if issubclass(category, DeepPotWarning) and text not in notes:
+        if issubclass(category, DeepPotWarning) and not issubclass(category, DivergenceWarning) and text not in notes:
             notes.append(text)
 
     with warnings.catch_warnings():

@@ -416,19 +416,25 @@ def test_killed_in_the_training_of_every_kind(variant: str, tmp_path: Path) -> N
     killed_and_resumed(small_config().replace(**changes), checkpoint, tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["distribution", pytest.param("potential", marks=pytest.mark.slow)])
-def test_a_divergence_is_recorded_in_the_summary(stage: str, tmp_path: Path) -> None:
+SLOW = [pytest.param(stage, members, marks=pytest.mark.slow) for stage, members in (("potential", 1), ("distribution", 2))]
+
+
+@pytest.mark.parametrize(("stage", "members"), [("distribution", 1), *SLOW])
+def test_a_divergence_is_recorded_in_the_summary(stage: str, members: int, tmp_path: Path) -> None:
     """A rate that is far too high: the training goes back with a lower one, and the summary, its flags and the log say so."""
     wild = {"distribution": {"options": QUICK | {"optimiser": "radam", "rate": 300.0, "validate_every": 10}}}
     if stage == "potential":
         wild = {"potential": {"options": {"steps": 60, "width": 16, "n_places": 512, "batch": 256, "rate": 100.0}}}
     else:
         wild |= {"potential": {"method": "weak", "options": {}}}
+    if members > 1:  # whose warnings stay in their processes
+        wild["distribution"] |= {"members": members, "executor": "processes", "workers": 2}
     folder = run(small_config().replace(**wild), tmp_path / "out").folder
     summary = json.loads((folder / "summary.json").read_text())
     (restart, *_) = summary["history"][stage]["restarts"]
     assert restart["at"] > restart["back_to"] >= 0
     assert restart["rate_factor"] == 0.25
-    assert any(f"{stage} diverged at step {restart['at']}" in flag for flag in summary["flags"])
+    of_member = " of member 0" if members > 1 else ""
+    assert sum(f"{stage}{of_member} diverged at step {restart['at']}" in flag for flag in summary["flags"]) == 1
     assert "diverged at step" in (folder / "log.txt").read_text()
     assert np.isfinite(summary["omega"]["value"]).all()

@@ -97,6 +97,7 @@ def fit_flow(
         stars = y[rows.to(device)], importance[rows.to(device)]
         kept = y[held], importance[held]
         meta["finetuning"] = _finetune(flow, stars, kept, settings, seed=seed, checkpoint=checkpoint, progress=progress)
+        history.restarts += [{**restart, "stage": "fine-tuning"} for restart in meta["finetuning"]["history"]["restarts"]]
     flow = flow.cpu().requires_grad_(False)
     inside = volume.contains(x[:, :3])
     n_stars = float(inside.sum()) if weights is None else float(weights[inside].sum())

@@ -17,7 +17,7 @@ from deeppot_galactic.distribution.gradients import draw_gradients
 from deeppot_galactic.distribution.likelihood import ADAPTIVE, LikelihoodSettings, hutchinson_signs, likelihood_loss
 from deeppot_galactic.distribution.matching import matching_draws, matching_loss
 from deeppot_galactic.distribution.vector_field import VectorField
-from deeppot_galactic.errors import ConfigError
+from deeppot_galactic.errors import ConfigError, DivergenceWarning
 from deeppot_galactic.training import History, train
 
 
@@ -240,6 +240,11 @@ def test_fine_tuning_raises_the_likelihood(bar, tmp_path, monkeypatch):
         stars, volume, finetune_steps=60, finetune_rate=5e-3, finetune_batch=256, checkpoint=tmp_path / "fit.safetensors", **options
     )
     assert np.array_equal(again.evaluate(x)[1], tuned.evaluate(x)[1])  # from the finished checkpoints
+
+    with pytest.warns(DivergenceWarning, match="fine-tuning diverged"):
+        wild = fit_distribution(stars, volume, finetune_steps=60, finetune_rate=300.0, finetune_batch=256, **options)
+    assert wild.history.restarts
+    assert {restart["stage"] for restart in wild.history.restarts} == {"fine-tuning"}
 
     def spoil(flow, *args, stage, **kwargs):
         if stage != "fine-tuning":
