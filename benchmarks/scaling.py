@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,10 +22,14 @@ from typing import Any
 
 import numpy as np
 
+from deeppot_galactic.memory import peak_memory
+
 PIECE = 250_000
 """Stars made and written at once."""
 NAMES = ("x", "y", "z", "vx", "vy", "vz")
 STAGES = ("read", "pattern_speed", "distribution", "gradients", "potential")
+TRAININGS = ("distribution", "potential")
+"""Stages that a run carries out in its own precision."""
 
 
 def barred_disc(n: int, rng: np.random.Generator) -> np.ndarray:
@@ -68,18 +71,14 @@ def write_table(path: Path, n: int) -> None:
             start += size
 
 
-def peak_mb() -> float:
-    """Largest resident memory of this process so far [MB]."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def measure(path: Path, steps: int, points: int, device: str) -> dict[str, dict[str, float]]:
+def measure(path: Path, steps: int, points: int, device: str, precision: str) -> dict[str, dict[str, float]]:
     """All stages on one table, in this process."""
     import warnings
 
     import astropy.units as u
 
     import deeppot_galactic as dg
+    from deeppot_galactic.training.precision import matmul_precision
 
     warnings.simplefilter("ignore")
     volume = dg.Cylinder(r_out=16 * u.kpc, half_height=2 * u.kpc)
@@ -87,14 +86,15 @@ def measure(path: Path, steps: int, points: int, device: str) -> dict[str, dict[
 
     def timed(stage: str, run: Any, count: Any) -> Any:
         wall, processor = time.perf_counter(), time.process_time()
-        result = run()
+        with matmul_precision(precision if stage in TRAININGS else None):
+            result = run()
         seconds, number = time.perf_counter() - wall, count(result)
         found[stage] = {
             "seconds": seconds,
             "processor_seconds": time.process_time() - processor,
             "number": number,
             "per_second": number / seconds,
-            "peak_mb": peak_mb(),
+            "peak_mb": peak_memory(),
         }
         return result
 
@@ -102,11 +102,12 @@ def measure(path: Path, steps: int, points: int, device: str) -> dict[str, dict[
     n = len(tracers)
     timed("pattern_speed", lambda: dg.pattern_speed(tracers, volume), lambda _: n)
     df = timed("distribution", lambda: dg.fit_distribution(tracers, volume, preset="quick", steps=steps, device=device), lambda _: n)
+    df.to(device)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         sample = timed("gradients", lambda: dg.draw_gradients(df, min(points, n), path=Path(folder) / "gradients.h5"), len)
     if len(sample) > 2**17:
         sample = dg.draw_gradients(df, 2**17)
-    timed("potential", lambda: dg.fit_potential(sample, method="weak"), lambda _: len(sample))
+    timed("potential", lambda: dg.fit_potential(sample, method="weak", device=device), lambda _: len(sample))
     return found
 
 
@@ -116,13 +117,14 @@ def main() -> None:
     parser.add_argument("--format", choices=["parquet", "hdf5"], default="parquet")
     parser.add_argument("--steps", type=int, default=100, help="updates of the distribution's training")
     parser.add_argument("--points", type=int, default=2**20, help="most points with gradients")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="of the distribution, the gradients and the potential")
+    parser.add_argument("--precision", choices=["single", "tf32"], default="single", help="of the distribution and the potential")
     parser.add_argument("--folder", type=Path, help="where the tables are written; a temporary folder by default")
     parser.add_argument("--json", type=Path, help="file for the numbers")
     parser.add_argument("--table", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.table is not None:
-        print(json.dumps(measure(options.table, options.steps, options.points, options.device)))
+        print(json.dumps(measure(options.table, options.steps, options.points, options.device, options.precision)))
         return
     results: dict[int, dict[str, dict[str, float]]] = {}
     print(f"{'stars':>10}  {'stage':<14} {'seconds':>9} {'processor s':>12} {'per second':>11} {'peak MB':>8}")
@@ -131,7 +133,8 @@ def main() -> None:
             path = Path(folder) / f"stars{n}.{options.format}"
             write_table(path, n)
             command = [sys.executable, __file__, "--table", str(path), "--steps", str(options.steps), "--points", str(options.points)]
-            done = subprocess.run([*command, "--device", options.device], capture_output=True, text=True, check=False)
+            command += ["--device", options.device, "--precision", options.precision]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(done.stderr)
             results[n] = json.loads(done.stdout)

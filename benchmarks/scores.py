@@ -18,7 +18,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import sys
 import tempfile
 import time
@@ -39,6 +38,7 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.ensemble import EnsembleDistribution
 from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
 from deeppot_galactic.distribution.score_matching import ScoreMatchingSettings
+from deeppot_galactic.memory import peak_memory
 from deeppot_galactic.mocks import AnalyticDistribution, BarredPotential, ErgodicBar, GaussianBar, Plummer, StaeckelDisc
 
 CALIBRATION_STEPS = 60
@@ -268,23 +268,15 @@ def _one_size(path: Path, preset: str, steps: int, threads: int) -> dict[str, fl
     """Fit the stars of a mapped file and write as many gradients, in a fresh process; its wall times and peak memory."""
     torch.set_num_threads(threads)
     case = cases()["disc"]
-    before = _peak_mb()
+    before = peak_memory()
     stars = Tracers.mapped(path)
     df, fit, _ = _timed_fit(stars, case.volume, preset, 0, steps)
-    fitted = _peak_mb()
+    fitted = peak_memory()
     start = time.perf_counter()
     source = gradient_stream.point_source(df, len(stars), 0, stars)
     gradient_stream.stream(df, source, path.with_suffix(".h5"), seed=0, meta={}, progress=None)
     facts = {"stars": len(stars), "fit_s": fit, "gradients_s": time.perf_counter() - start, "gradients": source.n}
-    return {**facts, "bare_mb": before, "fit_mb": fitted, "peak_mb": _peak_mb(), "file_mb": len(stars) * 48 / 2**20}
-
-
-def _peak_mb() -> float:
-    """Peak resident memory of this process; Linux's own count, because that of getrusage is inherited from the parent."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return next(float(line.split()[1]) / 1024 for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {**facts, "bare_mb": before, "fit_mb": fitted, "peak_mb": peak_memory(), "file_mb": len(stars) * 48 / 2**20}
 
 
 def scaling(options: argparse.Namespace) -> dict[str, Any]:

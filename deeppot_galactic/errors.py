@@ -53,6 +53,10 @@ class DeepPotWarning(UserWarning):
     """Base of the warnings issued by this package."""
 
 
+class DivergenceWarning(DeepPotWarning):
+    """A training diverged and goes on from an earlier state; its history keeps that too."""
+
+
 class AxisymmetryWarning(DeepPotWarning):
     """The tracers are axisymmetric within their noise, so that the pattern speed is not determined."""
 

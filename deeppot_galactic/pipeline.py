@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .config import Config
-from .errors import CatalogueError, DeepPotError, DeepPotWarning
+from .errors import CatalogueError, DeepPotError, DeepPotWarning, DivergenceWarning
 from .preparation import check_settings, load_catalogue, seen_from_axis
 from .run_state import RunState, check_folder, claim, open_run
 from .store import read_json, write_json
@@ -92,7 +92,7 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     """
     from .training.distributed import process_group
 
-    with process_group(config.run.device) as group:
+    with process_group(config.run.device) as group, _threads(config.run.threads):
         if not group.leads:
             follow(config, Path(out), group)
             return RunResult(Path(out), {}, Path(out) / "report.html")
@@ -117,7 +117,7 @@ def _carry_out(
     state: RunState, tracers: Tracers, volume: Volume, catalogue: dict[str, Any], progress: Progress | None, group: Group
 ) -> RunResult:
     """All stages, with warnings noted and errors logged."""
-    with _noted_warnings(state.notes), _threads(state.config.run.threads):
+    with _noted_warnings(state.notes):
         try:
             return _Run(state, tracers, volume, catalogue, progress, group).all()
         except DeepPotError as error:
@@ -201,11 +201,12 @@ class _Run:
     def _gradients(self) -> GradientSample:
         from .distribution.base import Distribution
         from .distribution.gradients import GradientSample, draw_gradients
+        from .training.distributed import local_device
 
         path = self.folder / "gradients.h5"
         if not self.state.finished("gradients"):
             with self.state.stage("gradients", path.name):
-                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors")
+                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors").to(local_device(self.config.run.device))
                 stars = self.tracers if distribution.prefers_stars else None
                 draw_gradients(
                     distribution,
@@ -265,12 +266,12 @@ def _silent(stage: str, done: int, total: int, values: dict[str, float]) -> None
 
 @contextmanager
 def _noted_warnings(notes: list[str]) -> Iterator[None]:
-    """Log warnings instead of printing them; add those of this package to ``notes``."""
+    """Log warnings instead of printing them; add those of this package to ``notes``, except what the histories of trainings keep."""
 
     def note(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         text = " ".join(str(message).split())
         LOGGER.warning("%s: %s", category.__name__, text)
-        if issubclass(category, DeepPotWarning) and text not in notes:
+        if issubclass(category, DeepPotWarning) and not issubclass(category, DivergenceWarning) and text not in notes:
             notes.append(text)
 
     with warnings.catch_warnings():

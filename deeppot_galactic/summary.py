@@ -7,8 +7,6 @@ at the truth's points inside the training volume; in a whole disc only those wit
 from __future__ import annotations
 
 import platform
-import resource
-import sys
 from importlib import metadata
 from typing import Any
 
@@ -16,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .config import Config
+from .memory import peak_memory
 from .report.diagnostics import Comparison, Diagnosis, diagnose, find_flags
 from .store import jsonable
 from .units import ANGULAR_SPEED
@@ -136,12 +135,6 @@ def _vector(quantity: Any) -> list[float] | None:
 def _history(model: Any) -> dict[str, Any] | None:
     history: Any = getattr(model, "history", None)
     return history.to_dict() if hasattr(history, "to_dict") else history
-
-
-def peak_memory() -> float:
-    """Largest resident memory of this process so far [MB]."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def versions() -> dict[str, str]:

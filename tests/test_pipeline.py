@@ -5,17 +5,26 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
+from shutil import copytree
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from kills import command_for, finish, kill_in, killed_and_resumed, numbers, same_run, small_config
 
-from deeppot_galactic import trainings
+from deeppot_galactic import pipeline, trainings
 from deeppot_galactic.config import Config, parse_config
+from deeppot_galactic.distribution.base import Distribution
+from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
-from deeppot_galactic.pipeline import STAGES, RunResult, run
+from deeppot_galactic.pipeline import STAGES, RunResult, _Run, run
+from deeppot_galactic.preparation import load_catalogue
+from deeppot_galactic.training import distributed
+from deeppot_galactic.training.distributed import Group
 
 FILES = (
     "config.toml",
@@ -269,6 +278,41 @@ def test_the_others_do_not_swallow_an_error(tmp_path: Path, monkeypatch: pytest.
         trainings.follow(small_config(), tmp_path, Announced())  # type: ignore[arg-type]
 
 
+def test_gradients_are_drawn_on_the_device_of_the_run(finished: RunResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+
+    def moved(self: Distribution, device: str | None = None, **_: Any) -> Distribution:
+        asked.append(device)
+        return self
+
+    monkeypatch.setattr(Distribution, "to", moved)
+    copytree(finished.folder / "distribution", tmp_path / "distribution")
+    config = small_config().replace(run={"device": "cuda"})
+    tracers, volume, catalogue = load_catalogue(config)
+    state = SimpleNamespace(config=config, folder=tmp_path, finished=lambda _: False, stage=lambda *_: nullcontext())
+    points = _Run(state, tracers, volume, catalogue, None, Group())._gradients()  # type: ignore[arg-type]
+    assert asked == ["cuda"]
+    np.testing.assert_array_equal(points.points, GradientSample.load(finished.folder / "gradients.h5").points)
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_threads_are_those_of_every_process(leads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found: list[int] = []
+
+    def note(*_: Any) -> RunResult:
+        found.append(torch.get_num_threads())
+        return RunResult(tmp_path, {}, tmp_path)
+
+    group = SimpleNamespace(leads=leads, agree=lambda value: value)
+    monkeypatch.setattr(distributed, "process_group", lambda _: nullcontext(group))
+    monkeypatch.setattr(pipeline, "_lead", note)
+    monkeypatch.setattr(pipeline, "follow", note)
+    before = torch.get_num_threads()
+    run(small_config().replace(run={"threads": before + 2}), tmp_path)
+    assert found == [before + 2]
+    assert torch.get_num_threads() == before
+
+
 def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import deeppot_galactic.distribution.gradient_stream as gradient_stream
 
@@ -296,9 +340,6 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.slow
 def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -> None:
-    from deeppot_galactic.distribution.base import Distribution
-    from deeppot_galactic.distribution.gradients import GradientSample
-
     options = {
         "steps": 12,
         "batch": 128,
@@ -342,8 +383,6 @@ def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -
 
 @pytest.mark.slow
 def test_an_ensemble_from_the_configuration(tmp_path: Path) -> None:
-    from deeppot_galactic.distribution.base import Distribution
-
     members = {"members": 2, "executor": "threads", "workers": 2}
     settings = small_config().replace(distribution=members, potential={"method": "weak", "options": {}})
     folder = run(settings, tmp_path / "out").folder
@@ -377,19 +416,25 @@ def test_killed_in_the_training_of_every_kind(variant: str, tmp_path: Path) -> N
     killed_and_resumed(small_config().replace(**changes), checkpoint, tmp_path)
 
 
-@pytest.mark.parametrize("stage", ["distribution", pytest.param("potential", marks=pytest.mark.slow)])
-def test_a_divergence_is_recorded_in_the_summary(stage: str, tmp_path: Path) -> None:
+SLOW = [pytest.param(stage, members, marks=pytest.mark.slow) for stage, members in (("potential", 1), ("distribution", 2))]
+
+
+@pytest.mark.parametrize(("stage", "members"), [("distribution", 1), *SLOW])
+def test_a_divergence_is_recorded_in_the_summary(stage: str, members: int, tmp_path: Path) -> None:
     """A rate that is far too high: the training goes back with a lower one, and the summary, its flags and the log say so."""
     wild = {"distribution": {"options": QUICK | {"optimiser": "radam", "rate": 300.0, "validate_every": 10}}}
     if stage == "potential":
         wild = {"potential": {"options": {"steps": 60, "width": 16, "n_places": 512, "batch": 256, "rate": 100.0}}}
     else:
         wild |= {"potential": {"method": "weak", "options": {}}}
+    if members > 1:  # whose warnings stay in their processes
+        wild["distribution"] |= {"members": members, "executor": "processes", "workers": 2}
     folder = run(small_config().replace(**wild), tmp_path / "out").folder
     summary = json.loads((folder / "summary.json").read_text())
     (restart, *_) = summary["history"][stage]["restarts"]
     assert restart["at"] > restart["back_to"] >= 0
     assert restart["rate_factor"] == 0.25
-    assert any(f"{stage} diverged at step {restart['at']}" in flag for flag in summary["flags"])
+    of_member = " of member 0" if members > 1 else ""
+    assert sum(f"{stage}{of_member} diverged at step {restart['at']}" in flag for flag in summary["flags"]) == 1
     assert "diverged at step" in (folder / "log.txt").read_text()
     assert np.isfinite(summary["omega"]["value"]).all()

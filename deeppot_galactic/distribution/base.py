@@ -171,11 +171,22 @@ class Distribution(ABC):
         Raises
         ------
         FitError
-            If x has another shape.
+            If x has another shape, or rows where f is not defined: that are not finite, or so far away that ln f is not.
         """
         rows = np.atleast_2d(array(x, "phase space", FitError))
         if rows.ndim != 2 or rows.shape[1] != 6:
             raise FitError(f"phase space must have shape (N, 6), found {rows.shape}")
+        log_density, score = self._evaluate_rows(rows)
+        undefined = int((~(np.isfinite(log_density) & np.isfinite(score).all(axis=1))).sum())
+        if undefined:
+            raise FitError(
+                f"f is not defined at {undefined} of {len(rows)} rows, which are not finite or too far from the {self.volume.describe()}; "
+                "leave them out"
+            )
+        return log_density, score
+
+    def _evaluate_rows(self, rows: Array) -> tuple[Array, Array]:
+        """ln f (n,) and its gradient (n, 6) in chunks, with -inf or NaN where they are not defined."""
         log_density, score = np.empty(len(rows)), np.empty_like(rows)
         for start in range(0, len(rows), ROWS):
             chunk = torch.tensor(rows[start : start + ROWS])
@@ -201,7 +212,7 @@ class Distribution(ABC):
         UnitsError
             For a bare array, a wrong unit or another shape.
         FitError
-            If there are not as many velocities as positions.
+            If there are not as many velocities as positions, or rows where f is not defined.
         """
         return self.evaluate(_phase_space(pos, vel))[0]
 
@@ -225,7 +236,7 @@ class Distribution(ABC):
         UnitsError
             For a bare array, a wrong unit or another shape.
         FitError
-            If there are not as many velocities as positions.
+            If there are not as many velocities as positions, or rows where f is not defined.
         """
         score = self.evaluate(_phase_space(pos, vel))[1]
         return score[:, :3] / LENGTH, score[:, 3:] / VELOCITY
@@ -310,7 +321,7 @@ class Distribution(ABC):
         with rebuilding(path):
             df = rebuild(tensors, header)
             somewhere = np.append(np.asarray(df.volume.center, dtype=np.float64) + 0.1, [1.0, 2.0, 3.0])
-            if not all(np.isfinite(values).all() for values in df.evaluate(somewhere)):
+            if not all(np.isfinite(values).all() for values in df._evaluate_rows(somewhere[None])):
                 raise StoreError(f"{path} is damaged: ln f is not finite in the volume")
             return df
 

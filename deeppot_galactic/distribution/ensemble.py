@@ -2,8 +2,9 @@
 
     ln f = mean_k ln f_k - ln c,     s = mean_k s_k = grad ln f,     spread = standard deviation of s_k over the members.
 
-c < 1 is the share of mean_k f_k that the geometric mean has, found from draws of the members, so that f integrates to the stars as they do.
-A draw x of a member, accepted with the probability exp(mean_k ln f_k) / mean_k f_k, is a draw of f.
+c < 1 is the share of mean_k f_k that the geometric mean has, so that f integrates to the stars as they do: the mean of the ratio of the two
+over draws of the members. The stars stand for these where members have no sampler (shells by score matching); that is right to second order
+in the members' scatter. A draw x of a member, accepted with the probability exp(mean_k ln f_k) / mean_k f_k, is a draw of f.
 
 Members differ in seed: initial weights, batches and the stars held out for validation, so that together they have seen all stars. The
 mean removes what is particular to one training; what all of them share, the finite sample itself, stays.
@@ -27,6 +28,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from .base import Distribution
+from .gradient_stream import BLOCK, point_source
 from .members import joint_history, member_checkpoint, members_from_state, members_state, train_members
 from .rejection import collect
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
     from ..catalogue.volumes import Volume
 
 
-DRAWS = 2**14
-"""From which the normalisation of the mean is found."""
+DRAWS = BLOCK
+"""Points from which the normalisation of the mean is found."""
 
 
 class EnsembleDistribution(Distribution):
@@ -131,7 +133,7 @@ class EnsembleDistribution(Distribution):
         ndarray, shape (N,)
             Never positive.
         """
-        log_f = np.stack([member.evaluate(x)[0] for member in self.members])
+        log_f = np.stack([member._evaluate_rows(x)[0] for member in self.members])
         return log_f.mean(0) - (np.logaddexp.reduce(log_f, axis=0) - np.log(len(log_f)))
 
     def _parts(self) -> list[Any]:
@@ -197,7 +199,7 @@ def fit_ensemble(
 
 
 def mean_of(members: list[Distribution], *, seed: int, **common: Any) -> EnsembleDistribution:
-    """The ensemble of ``members``, normalised with draws of them.
+    """The ensemble of ``members``, normalised with draws of them, or with the stars.
 
     Parameters
     ----------
@@ -205,17 +207,27 @@ def mean_of(members: list[Distribution], *, seed: int, **common: Any) -> Ensembl
     seed : int
         Of the draws.
     **common
-        The keywords of `Distribution`.
+        The keywords of `Distribution`; members without a sampler need its ``tracers``.
 
     Returns
     -------
     EnsembleDistribution
+
+    Raises
+    ------
+    FitError
+        When there is neither a sampler nor stars.
     """
     ensemble = EnsembleDistribution(members=members, **common)
-    if ensemble.has_sampler:
-        accepted = ensemble.log_acceptance(ensemble.draw_members(DRAWS, seed))
-        ensemble.log_scale = -float(np.log(np.mean(np.exp(accepted))))
+    x, weights = (ensemble.draw_members(DRAWS, seed), None) if ensemble.has_sampler else _some_stars(ensemble, seed)
+    ensemble.log_scale = -float(np.log(np.average(np.exp(ensemble.log_acceptance(x)), weights=weights)))
     return ensemble
+
+
+def _some_stars(df: Distribution, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+    """At most `DRAWS` of the stars in the volume (n, 6), and their weights."""
+    source = point_source(df, DRAWS, seed, None)
+    return source.draw(0, source.n)
 
 
 def _fit_member(job: tuple[Any, Any, int, dict[str, Any]]) -> Distribution:

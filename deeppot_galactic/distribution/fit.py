@@ -204,7 +204,10 @@ def fit_distribution(
     if isinstance(volume, Cylinder) and volume.shells is not None and len(volume.shells) > 2:
         large = len(tracers) > most_stars(settings, validation_fraction)
         stars = thinned(tracers, volume, CHUNK, seed)[0] if large else tracers
-        return fit_stitched(fit, volume, stars.within(volume), seed=seed, checkpoint=path, executor=executor)
+        stitched = fit_stitched(fit, volume, stars.within(volume), seed=seed, checkpoint=path, executor=executor)
+        if large:
+            stitched.tracers = tracers
+        return stitched
     return fit((volume, seed, path))
 
 

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..training import Progress, ShuffledBatches, split_indices, train
 from .flow import ContinuousFlow, FlowDistribution, sample_in_volume
-from .likelihood import LikelihoodSettings, likelihood_loss
-from .matching import MatchingSettings, matching_loss
+from .likelihood import LikelihoodSettings, hutchinson_signs, likelihood_loss
+from .matching import MatchingSettings, matching_draws, matching_loss
 from .members import member_checkpoint
 from .noise import NoisyBatches, NoisyStars
 from .padding import Padding
@@ -29,6 +29,7 @@ from .whitening import Whitening
 if TYPE_CHECKING:
     from ..catalogue.volumes import Volume
 
+Batch = tuple[Tensor, ...]
 VALIDATION_ROWS = 8192
 """Most stars looked at in one validation."""
 MASS_DRAWS = 32768
@@ -71,11 +72,11 @@ def fit_flow(
         "steps": settings.solver_steps,
     }
     flow = ContinuousFlow.from_description(description, torch.Generator().manual_seed(seed)).to(device)
-    loss = _loss(flow, settings)
+    draw, loss = _objective(flow, settings)
 
     def validate() -> float:
         generator = torch.Generator(device=device).manual_seed(seed + 1)
-        parts = [(loss((a, b), generator), len(a)) for a, b in zip(judged[0].split(2048), judged[1].split(2048), strict=True)]
+        parts = [(loss(draw(part, generator)), len(part[0])) for part in zip(*(t.split(2048) for t in judged), strict=True)]
         return float(sum(float(value) * n for value, n in parts)) / len(held)
 
     history = train(
@@ -83,6 +84,7 @@ def fit_flow(
         loss,
         batches,
         settings=settings.training(),
+        draw=draw,
         validate=validate if len(held) else None,
         checkpoint=checkpoint,
         progress=progress,
@@ -95,6 +97,7 @@ def fit_flow(
         stars = y[rows.to(device)], importance[rows.to(device)]
         kept = y[held], importance[held]
         meta["finetuning"] = _finetune(flow, stars, kept, settings, seed=seed, checkpoint=checkpoint, progress=progress)
+        history.restarts += [{**restart, "stage": "fine-tuning"} for restart in meta["finetuning"]["history"]["restarts"]]
     flow = flow.cpu().requires_grad_(False)
     inside = volume.contains(x[:, :3])
     n_stars = float(inside.sum()) if weights is None else float(weights[inside].sum())
@@ -124,15 +127,14 @@ def _finetune(
     """Raise the likelihood of a matched flow in place; what was done, and the mean -ln p of the stars held out before and after."""
     exact = LikelihoodSettings(solver="rk4", solver_steps=settings.solver_steps, kinetic=0.0, jacobian=0.0)
 
-    def loss(batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
-        return likelihood_loss(flow, batch[0], batch[1], exact, generator)
+    def loss(batch: tuple[Tensor, ...]) -> Tensor:
+        return likelihood_loss(flow, batch[0], batch[1], exact)
 
     def validate() -> float:
         with torch.no_grad():
-            parts = [float(loss(part, torch.Generator())) * len(part[0]) for part in zip(*(t.split(1024) for t in held), strict=True)]
+            parts = [float(loss(part)) * len(part[0]) for part in zip(*(t.split(1024) for t in held), strict=True)]
         return sum(parts) / len(held[0])
 
-    device = stars[0].device
     matched = {name: value.detach().clone() for name, value in flow.state_dict().items()}
     before = validate() if len(held[0]) else None
     history = train(
@@ -143,8 +145,7 @@ def _finetune(
         validate=validate if len(held[0]) else None,
         checkpoint=member_checkpoint(checkpoint, "finetuning"),
         progress=progress,
-        generator=torch.Generator(device=device).manual_seed(seed + 3),
-        device=device,
+        device=stars[0].device,
         stage="fine-tuning",
     )
     after = validate() if len(held[0]) else None
@@ -154,7 +155,12 @@ def _finetune(
     return {"before": before, "after": after, "kept": kept, "history": history.to_dict()}
 
 
-def _loss(flow: ContinuousFlow, settings: Any) -> Callable[[tuple[Tensor, ...], torch.Generator], Tensor]:
+def _objective(flow: ContinuousFlow, settings: Any) -> tuple[Callable[[Batch, torch.Generator], Batch], Callable[[Batch], Tensor]]:
+    """What is drawn for a batch of stars and weights, and the loss of the two."""
     if isinstance(settings, MatchingSettings):
-        return lambda batch, generator: matching_loss(flow, batch[0], batch[1], generator)
-    return lambda batch, generator: likelihood_loss(flow, batch[0], batch[1], settings, generator)
+        return lambda batch, generator: (*batch[:2], *matching_draws(batch[0], generator)), lambda batch: matching_loss(flow, *batch)
+
+    def draw(batch: Batch, generator: torch.Generator) -> Batch:
+        return *batch[:2], *hutchinson_signs(flow, batch[0], settings, generator)
+
+    return draw, lambda batch: likelihood_loss(flow, batch[0], batch[1], settings, *batch[2:])

@@ -97,15 +97,13 @@ def blocks(df: Distribution, source: PointSource, first: int, progress: Progress
     Raises
     ------
     FitError
-        When a number is not finite.
+        When f is not defined at a point.
     """
     for block in range(first, -(-source.n // BLOCK)):
         size = min(BLOCK, source.n - block * BLOCK)
         points, weights = source.draw(block, size)
         log_density, score = df.evaluate(points)
         rows = np.concatenate([points, log_density[:, None], score] + ([] if weights is None else [weights[:, None]]), axis=1)
-        if not np.isfinite(rows).all():
-            raise FitError("some gradients are not finite; the distribution was evaluated where it is not defined")
         yield rows
         if progress is not None:
             progress("gradients", block * BLOCK + size, source.n, {})

@@ -4,8 +4,8 @@ r"""FFJORD: a chain of continuous flows trained by maximum likelihood, as Kalda,
 
 the last two being the kinetic and Jacobian regularisation of Finlay et al. (2020, arXiv:2002.02798), both divided by the number of
 dimensions. The divergence and the Frobenius norm are exact, from the six tangents pushed forward by hand, or estimated with one random
-sign vector per star (Hutchinson). The ODE is solved by `torchdiffeq` (``dopri5`` with adjoint gradients, as in the paper) or by fixed
-Runge-Kutta steps with gradients through the steps.
+sign vector per star (Hutchinson). The ODE is solved by an adaptive method of `torchdiffeq` with adjoint gradients (``dopri5``, as in the
+paper) or by fixed Runge-Kutta steps with gradients through the steps.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ from .noise import check_treatment
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
 
+ADAPTIVE = ("dopri5", "dopri8", "bosh3", "fehlberg2", "adaptive_heun")
+"""Methods of torchdiffeq that choose their steps by the tolerances."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LikelihoodSettings:
@@ -37,10 +40,10 @@ class LikelihoodSettings:
         Number of flows and the field of each, see `VectorField`.
     trace : {"exact", "hutchinson"}
         Divergence in training; densities and scores are always exact.
-    solver : {"dopri5", "rk4"}
-        Solver in training.
+    solver : {"dopri5", "rk4", "dopri8", "bosh3", "fehlberg2", "adaptive_heun"}
+        Solver in training: adaptive, but for rk4.
     rtol, atol : float
-        Tolerances of dopri5; float32 resolves no better than 1e-6.
+        Tolerances of an adaptive solver; float32 resolves no better than 1e-6.
     solver_steps : int
         Fixed steps per flow, for rk4 in training and for densities and scores.
     kinetic, jacobian : float
@@ -86,8 +89,8 @@ class LikelihoodSettings:
         check_treatment(self.errors, known=("ignore", "inject"))
         if self.trace not in ("exact", "hutchinson"):
             raise ConfigError(f"trace {self.trace!r} is unknown; choose exact or hutchinson")
-        if self.solver not in ("dopri5", "rk4"):
-            raise ConfigError(f"solver {self.solver!r} is unknown; choose dopri5 or rk4")
+        if self.solver not in (*ADAPTIVE, "rk4"):
+            raise ConfigError(f"solver {self.solver!r} is unknown; choose one of {', '.join(ADAPTIVE)}, rk4")
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""
@@ -116,22 +119,26 @@ class _Dynamics(nn.Module):
         return v, divergence, (v * v).sum(1), frobenius
 
 
-def likelihood_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, settings: LikelihoodSettings, generator: torch.Generator) -> Tensor:
-    """The objective on one batch: stars ``y`` (n, 6) with weights (n,)."""
+def hutchinson_signs(flow: ContinuousFlow, y: Tensor, settings: LikelihoodSettings, generator: torch.Generator) -> tuple[Tensor, ...]:
+    """A random sign vector for each of the stars ``y`` (n, 6) and each field of the chain; none for the exact trace."""
+    if settings.trace == "exact":
+        return ()
+    return tuple(2.0 * torch.randint(0, 2, y.shape, generator=generator, device=y.device).to(y.dtype) - 1.0 for _ in flow.fields)
+
+
+def likelihood_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, settings: LikelihoodSettings, *signs: Tensor) -> Tensor:
+    """The objective on one batch: stars ``y`` (n, 6) with weights (n,), and their `hutchinson_signs`."""
     zero = torch.zeros_like(y[:, 0])
     state: tuple[Tensor, ...] = (y, zero, zero, zero)
-    for field in flow.fields:
-        signs = None
-        if settings.trace == "hutchinson":
-            signs = 2.0 * torch.randint(0, 2, y.shape, generator=generator, device=y.device).to(y.dtype) - 1.0
-        dynamics = _Dynamics(field, signs)
+    for k, field in enumerate(flow.fields):
+        dynamics = _Dynamics(field, signs[k] if signs else None)
         if settings.solver == "rk4":
             state = rk4(dynamics, state, 0.0, 1.0, settings.solver_steps)
         else:
             from torchdiffeq import odeint_adjoint
 
             span = torch.tensor([0.0, 1.0], dtype=y.dtype, device=y.device)
-            path = odeint_adjoint(dynamics, state, span, rtol=settings.rtol, atol=settings.atol, method="dopri5")
+            path = odeint_adjoint(dynamics, state, span, rtol=settings.rtol, atol=settings.atol, method=settings.solver)
             state = tuple(part[-1] for part in path)
     z, divergence, kinetic, frobenius = state
     log_p = standard_normal(z) + divergence

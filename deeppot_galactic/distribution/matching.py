@@ -86,13 +86,17 @@ class MatchingSettings:
         return replace(self.training(), steps=steps, rate=self.finetune_rate, warmup=max(1, steps // 20), validate_every=often)
 
 
-def matching_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, generator: torch.Generator) -> Tensor:
-    """The objective on one batch: stars ``y`` (n, 6) with weights (n,)."""
+def matching_draws(y: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Gaussian draws e (n, 6) and times t (n,) for the stars ``y`` (n, 6)."""
     draw = torch.randn(y.shape, generator=generator, device=y.device, dtype=y.dtype)
     # stratified times: one in each of n equal intervals, in random order, hence exactly uniform and less noisy
     order = torch.randperm(len(y), generator=generator, device=y.device)
     jitter = torch.rand(len(y), generator=generator, device=y.device, dtype=y.dtype)
-    t = (order + jitter) / len(y)
+    return draw, (order + jitter) / len(y)
+
+
+def matching_loss(flow: ContinuousFlow, y: Tensor, weight: Tensor, draw: Tensor, t: Tensor) -> Tensor:
+    """The objective on one batch: stars ``y`` (n, 6) with weights (n,), and their `matching_draws`."""
     z = y + t[:, None] * (draw - y)
     miss = flow.fields[0](t, z) - (draw - y)
     return (weight * (miss * miss).sum(1)).mean()

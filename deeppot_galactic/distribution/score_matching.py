@@ -233,23 +233,24 @@ def fit_score_matching(
     images = symmetry_images(reflect=settings.reflect, turn=settings.turn)
     signs = torch.tensor(images, device=device)
 
-    def loss(batch: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
+    def draw(batch: tuple[Tensor, ...], generator: torch.Generator) -> tuple[Tensor, ...]:
         stars, boundary, boundary_slope = batch
         if len(images) > 1:
             flips = signs[torch.arange(len(stars), device=stars.device) % len(images)]
             stars, boundary_slope = stars * flips, boundary_slope * flips[:, :3]
         if settings.noise > 0.0:
             stars = stars + settings.noise * torch.randn(stars.shape, generator=generator, device=stars.device)
-        return network.objective(stars, boundary, boundary_slope)
+        return stars, boundary, boundary_slope
 
     def validate() -> float:
         return float(network.objective(*judged))
 
     history = train(
         network,
-        loss,
+        lambda batch: network.objective(*batch),
         batches,
         settings=settings.training(),
+        draw=draw,
         validate=validate if len(held) else None,
         checkpoint=checkpoint,
         progress=progress,

@@ -149,7 +149,7 @@ class StitchedDistribution(Distribution):
             near = x[np.abs(radius - edge) < d][:JOIN_STARS]
             row = {"radius": float(edge), "half_width": d, "n": float(len(near)), "median": math.nan, "scatter": math.nan}
             if len(near):
-                difference = self.members[k + 1].evaluate(near)[0] - self.members[k].evaluate(near)[0]
+                difference = self.members[k + 1]._evaluate_rows(near)[0] - self.members[k]._evaluate_rows(near)[0]
                 low, middle, high = np.percentile(difference, [16, 50, 84])
                 row |= {"median": float(middle), "scatter": float(0.5 * (high - low))}
             rows.append(row)

@@ -36,7 +36,7 @@ def inside_in_chunks(x: NDArray[Any], volume: Volume) -> NDArray[np.bool_]:
 
 
 def thinned(tracers: Tracers, volume: Volume, most: int, seed: int) -> tuple[Tracers, float]:
-    """At most ``most`` of the stars in and around the volume, and the sum of the weights of all stars in it.
+    """At most ``most`` of the stars in and around the volume, with their errors, and the sum of the weights of all stars in it.
 
     Parameters
     ----------
@@ -55,8 +55,7 @@ def thinned(tracers: Tracers, volume: Volume, most: int, seed: int) -> tuple[Tra
     near = np.flatnonzero(inside_in_chunks(x, _surroundings(volume)))
     if len(near) > most:
         near = np.sort(np.random.default_rng([seed, 0x71]).choice(near, most, replace=False))
-    weights = None if tracers.weights is None else tracers.weights[near]
-    return Tracers(np.asarray(x[near], dtype=np.float64), weights=weights, frame=tracers.frame, meta=tracers.meta), total
+    return tracers.select(near), total
 
 
 def _surroundings(volume: Volume) -> Volume:

@@ -242,7 +242,7 @@ def train_network(
     field_batches = ShuffledBatches(*field, size=max(settings.batch // 4, 256), seed=seed + 1)
     held_rows = _of_mean_one(tuple(t[held.to(device)][:8192] for t in tensors), settings)
 
-    def loss(batch: Any, _: torch.Generator) -> torch.Tensor:
+    def loss(batch: Any) -> torch.Tensor:
         return model.loss(batch[0], batch[1], objective)
 
     def validate() -> float:
@@ -267,7 +267,6 @@ def train_network(
         validate=validate,
         checkpoint=checkpoint,
         progress=progress,
-        generator=torch.Generator(device=device).manual_seed(seed),
         device=device,
         stage="potential",
     )

@@ -1,9 +1,10 @@
 """One training in several processes, by torch's own DistributedDataParallel under ``torchrun``.
 
-Every process draws the same global batch and takes its own contiguous share of the rows; gradients are averaged over the processes by
-torch while they are computed. The mean of equal shares is the mean of the batch, so that the losses are those of a single process at
-the same global batch, up to the rounding of sums. The first process alone validates, writes checkpoints and tells progress; the others
-are told what it found. Without ``torchrun`` all of this is a group of one, and nothing is different.
+Every process draws the same global batch and the same random numbers of the loss, and takes its own contiguous share of the rows;
+gradients are averaged over the processes by torch while they are computed. The mean of equal shares is the mean of the batch, so that the
+losses are those of a single process at the same global batch, up to the rounding of sums. The first process alone validates, writes
+checkpoints and tells progress; the others are told what it found. Without ``torchrun`` all of this is a group of one, and nothing is
+different.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 
-LossFunction = Callable[[Any, torch.Generator], Tensor]
+LossFunction = Callable[[Any], Tensor]
 PATIENCE = timedelta(days=2)
 """How long processes wait for one another; stages that only the first carries out may take hours."""
 
@@ -75,11 +76,6 @@ class Group:
         torch.distributed.broadcast(told, src=0)
         return float(told)
 
-    def reseed(self, generator: torch.Generator, seed: int, step: int) -> None:
-        """Give every process but the first random numbers of its own, a function of the step alone."""
-        if self.rank:
-            generator.manual_seed((seed * 1_000_003 + step * 7_919 + self.rank * 104_729) % 2**63)
-
 
 class _Loss(nn.Module):
     """A loss function as a module, which is the form DistributedDataParallel wraps."""
@@ -89,8 +85,8 @@ class _Loss(nn.Module):
         self.model = model
         self._loss_fn = loss_fn
 
-    def forward(self, batch: Any, generator: torch.Generator) -> Tensor:
-        return self._loss_fn(batch, generator)
+    def forward(self, batch: Any) -> Tensor:
+        return self._loss_fn(batch)
 
 
 def group_of(device: str | torch.device = "cpu") -> Group:

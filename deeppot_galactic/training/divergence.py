@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..errors import DeepPotWarning
+from ..errors import DivergenceWarning
 
 if TYPE_CHECKING:
     from .state import TrainingState
@@ -77,13 +77,19 @@ class DivergenceWatch:
 
     def tell(self, restart: dict[str, Any]) -> None:
         """Warn of a return, when it happens, and again when a training that had one is resumed from its checkpoint."""
-        text = f"{self.stage} diverged at step {restart['at']} ({restart['reason']}); it goes on from step {restart['back_to']}"
-        warnings.warn(DeepPotWarning(f"{text} with the rate times {restart['rate_factor']:g}"), stacklevel=3)
+        warnings.warn(DivergenceWarning(describe_restart(self.stage, restart)), stacklevel=3)
 
     def good_average(self) -> tuple[dict[str, Tensor], int]:
         """The average weights of the last good state, and its step (0: the start)."""
         good = {} if self._good is None else self._good
         return good.get("average", {}), int(good["numbers"]["step"]) if good else 0
+
+
+def describe_restart(stage: str, restart: dict[str, Any]) -> str:
+    """One of the ``restarts`` of a `History` in words; it may name a ``stage`` of its own, and the ``member`` of an ensemble or shells."""
+    who = restart.get("stage", stage) + (f" of member {restart['member']}" if "member" in restart else "")
+    text = f"{who} diverged at step {restart['at']} ({restart['reason']}); it goes on from step {restart['back_to']}"
+    return f"{text} with the rate times {restart['rate_factor']:g}"
 
 
 def _copied(value: Any) -> Any:

@@ -31,7 +31,8 @@ class History:
     skipped : int
         Updates left out because the loss or its gradient was not finite.
     restarts : list of dict
-        Returns to an earlier state after a divergence: ``at`` which step, ``back_to`` which, ``rate_factor`` from then on, ``reason``.
+        Returns to an earlier state after a divergence: ``at`` which step, ``back_to`` which, ``rate_factor`` from then on, ``reason``;
+        with a ``stage`` if it was not that of the losses, and the ``member`` of an ensemble or shells.
     """
 
     steps: list[int] = field(default_factory=list)

@@ -29,10 +29,11 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 def train(
     model: nn.Module,
-    loss_fn: Callable[[Any, torch.Generator], Tensor],
+    loss_fn: Callable[[Any], Tensor],
     batches: Callable[[int], Any],
     *,
     settings: TrainingSettings,
+    draw: Callable[[Any, torch.Generator], Any] | None = None,
     validate: Callable[[], float] | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
@@ -47,9 +48,11 @@ def train(
     model : Module
         Holds the best (by validation) average weights at the end.
     loss_fn : callable
-        ``loss_fn(batch, generator) -> scalar Tensor``, a mean over the rows of the batch.
+        ``loss_fn(batch) -> scalar Tensor``, a mean over the rows of the batch.
     batches : callable
         ``batches(step) -> batch``, a pure function of the step, such as `ShuffledBatches`.
+    draw : callable, optional
+        ``draw(batch, generator) -> batch`` with the random numbers of the loss, for the whole batch: processes share what it gives.
     validate : callable, optional
         Loss of the model as it stands, without gradients; must be deterministic.
     checkpoint : Path, optional
@@ -57,7 +60,7 @@ def train(
     progress : callable, optional
         ``progress(stage, done, total, values)``.
     generator : torch.Generator, optional
-        Random numbers of ``loss_fn``; stored in checkpoints.
+        Random numbers of ``draw``; stored in checkpoints.
     device : str
         Where to train.
     stage : str
@@ -84,7 +87,7 @@ def train(
     """
     model.to(device)
     generator = generator if generator is not None else torch.Generator(device=device).manual_seed(0)
-    group, seed = group_of(device), generator.initial_seed()
+    group = group_of(device)
     run, watch = TrainingState(model, settings, generator), DivergenceWatch(stage)
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and group.agree(float(path.exists())):
@@ -97,8 +100,8 @@ def train(
     if outcome == "running":
         watch.keep(run)
     while outcome == "running" and run.step < settings.steps:
-        group.reseed(generator, seed, run.step)
-        loss = shared_loss(group.share(batches(run.step)), generator)
+        batch = batches(run.step) if draw is None else draw(batches(run.step), generator)
+        loss = shared_loss(group.share(batch))
         run.update(loss, group.mean(loss))
         recorded = run.step % settings.validate_every == 0 or run.step == settings.steps
         if recorded:

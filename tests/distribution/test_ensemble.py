@@ -15,7 +15,8 @@ from deeppot_galactic.distribution.ensemble import fit_ensemble, mean_of
 from deeppot_galactic.distribution.executors import executor_class, open_executor
 from deeppot_galactic.distribution.fit import fit_distribution
 from deeppot_galactic.distribution.members import joint_history
-from deeppot_galactic.errors import ConfigError
+from deeppot_galactic.errors import ConfigError, FitError
+from deeppot_galactic.training import History
 
 from .conftest import disc_stars
 
@@ -66,6 +67,58 @@ def test_f_and_draws_are_the_same_distribution_however_much_members_differ():
     drawn = df._sample(20_000, 4)
     assert np.std(drawn[:, 5]) == pytest.approx(weighted, rel=0.03)
     assert np.std(np.concatenate([f._sample(10_000, 5) for f in fits])[:, 5]) > 1.05 * weighted  # the mixture is wider
+
+
+class ShiftedNormal(Distribution):
+    """N(offset, 1) in each of six coordinates, times the number of stars, without a sampler: an ensemble of +- offset has a known scale."""
+
+    estimator = "normal"
+
+    def __init__(self, offset, **common):
+        super().__init__(**common)
+        self.offset = offset
+
+    def _evaluate(self, x):
+        y = x - self.offset
+        return -0.5 * (y**2).sum(1) - 3.0 * np.log(2.0 * np.pi) + np.log(self.n_stars), -y
+
+    def _parts(self):
+        return []
+
+    def _state(self):
+        return {}, {}
+
+    @classmethod
+    def _from_state(cls, tensors, header, common):
+        raise NotImplementedError
+
+
+def test_members_without_a_sampler_are_normalised_with_the_stars():
+    """Two normals at +- d in six coordinates: their geometric mean is exp(-6 d^2 / 2) of a normal about zero."""
+    x, d = np.random.default_rng(0).normal(size=(20_000, 6)), 0.1
+    volume = Cylinder(r_out=50 * u.kpc, half_height=50 * u.kpc)
+    for stars in (Tracers(x), Tracers(2.0 * x, weights=np.exp(-1.5 * (x**2).sum(1)))):
+        common = {"volume": volume, "n_stars": 7.0, "history": History()}
+        df = mean_of([ShiftedNormal(offset, **common) for offset in (-d, d)], seed=0, tracers=stars, **common)
+        assert df.log_scale == pytest.approx(3.0 * d**2, rel=0.1)
+        assert np.exp(df.evaluate(np.zeros(6))[0]) == pytest.approx(7.0 * (2.0 * np.pi) ** -3, rel=0.005)
+    with pytest.raises(FitError, match="knows no stars"):
+        mean_of([ShiftedNormal(d, **common)] * 2, seed=0, **common)
+
+
+def test_shells_by_score_matching_are_normalised():
+    """Members of hotter and of colder stars than those at hand: the integral of f, by importance sampling, is their number."""
+    stars = disc_stars(4000)
+    shells = Cylinder(shells=(0, 5, 10) * u.kpc, half_height=1 * u.kpc)
+    options = TINY | {"steps": 100}
+    fits = [fit_distribution(Tracers(stars * [1, 1, 1, 1, 1, factor]), shells, seed=1, **options) for factor in (0.75, 1.33)]
+    df = mean_of(fits, seed=0, tracers=Tracers(stars), volume=shells, n_stars=fits[0].n_stars, history=fits[0].history)
+    assert not df.has_sampler
+    assert df.log_scale > 0.04
+    proposal = fit_distribution(Tracers(stars), VOLUME, **options)
+    x = proposal._sample(50_000, 3)
+    integral = [proposal.n_stars * np.exp(f.evaluate(x)[0] - proposal.evaluate(x)[0]).mean() for f in (df, *fits)]
+    assert integral[0] == pytest.approx(np.mean(integral[1:]), rel=0.02)
 
 
 def test_file(ensemble, tmp_path):

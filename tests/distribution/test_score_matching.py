@@ -109,6 +109,15 @@ def test_public_units_and_save(bar, tmp_path):
         df.evaluate(np.zeros((4, 5)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e200])
+def test_rows_where_f_is_not_defined_are_refused(bar, value):
+    _, tracers, _, df = bar
+    x = tracers.phase_space[:300].copy()
+    x[[3, 50, 200], [0, 3, 4]] = value
+    with pytest.raises(FitError, match="not defined at 3 of 300 rows"):
+        df.evaluate(x)
+
+
 def test_file_of_another_estimator_is_refused(bar, tmp_path):
     from deeppot_galactic.store import read_model, write_model
 

@@ -8,7 +8,7 @@ import pytest
 
 from deeppot_galactic.catalogue.tracers import Tracers, read_tracers
 from deeppot_galactic.catalogue.volumes import Ball, Cylinder
-from deeppot_galactic.distribution import thinning
+from deeppot_galactic.distribution import fit, thinning
 from deeppot_galactic.distribution.fit import PRESETS, fit_distribution
 from deeppot_galactic.distribution.gradients import draw_gradients
 from deeppot_galactic.errors import CatalogueError
@@ -59,6 +59,26 @@ def test_a_thinned_fit_counts_all_stars(mapped, monkeypatch):
     assert np.array_equal(sample.points, inside)  # of all stars, not of those that were trained on
     weighted = Tracers(x, weights=np.full(len(x), 2.0))
     assert fit_distribution(weighted, VOLUME, **TINY).n_stars == 2.0 * len(inside)
+
+
+def test_thinned_stars_keep_their_errors(monkeypatch):
+    x = disc_stars(20_000)
+    covariance = np.broadcast_to(np.diag([0.01, 0.01, 0.01, 4.0, 4.0, 4.0]), (len(x), 6, 6)) * np.linspace(1, 2, len(x))[:, None, None]
+    tracers = Tracers(x, covariance=covariance, ids=np.arange(len(x)))
+    kept, _ = thinning.thinned(tracers, VOLUME, 4000, 1)
+    assert np.array_equal(kept.covariance, covariance[kept.ids])
+    assert np.array_equal(kept.phase_space, x[kept.ids])
+    monkeypatch.setattr(thinning, "LEAST", 4000)
+    assert fit_distribution(tracers, VOLUME, errors="correct", **TINY).meta["thinned_to"] == 4000
+
+
+def test_thinned_shells_draw_from_all_stars(mapped, monkeypatch):
+    x, tracers = mapped
+    shells = Cylinder(shells=(0, 5, 10) * u.kpc, half_height=1 * u.kpc)
+    monkeypatch.setattr(thinning, "LEAST", 4000)
+    monkeypatch.setattr(fit, "CHUNK", 3000)
+    df = fit_distribution(tracers, shells, **TINY)
+    assert np.array_equal(draw_gradients(df, 10**6).points, x[shells.contains(x[:, :3])])
 
 
 def test_what_is_kept_is_a_fair_draw(mapped, monkeypatch):

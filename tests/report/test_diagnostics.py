@@ -188,6 +188,8 @@ def test_a_good_run_raises_no_warning_and_bad_ones_say_what_is_wrong(bar: Simple
     summary["quick"] = True
     summary["pattern_speed"] |= {"value": 20.0, "growth_rate": 9.0, "detected": False}
     summary["history"]["potential"]["outcome"] = "diverged"
+    restart = {"at": 30, "back_to": 20, "rate_factor": 0.25, "reason": "a loss of inf", "stage": "fine-tuning", "member": 1}
+    summary["history"]["distribution"]["restarts"] = [restart]
     summary["n_stars"] = 2000
     bad = dx.diagnose(bar.points, bar.make_model(bar.volume, error=-1.5, omega=2.0), bar.truth)
     assert titles(dx.find_flags(bad, summary)) == {
@@ -201,7 +203,10 @@ def test_a_good_run_raises_no_warning_and_bad_ones_say_what_is_wrong(bar: Simple
         "Large force errors",
         "The bar ends outside the volume",
         "Training of the potential diverged",
+        "Training of the distribution went back",
     }
+    (text,) = (flag.text for flag in dx.find_flags(bad, summary) if "went back" in flag.title)
+    assert text.startswith("The fine-tuning of member 1 diverged at step 30 (a loss of inf); it goes on from step 20")
 
 
 def test_a_bar_that_reaches_beyond_the_stars_is_flagged(bar: SimpleNamespace) -> None:

@@ -30,17 +30,21 @@ with torch.no_grad():
     for p in model.parameters():
         p.copy_(torch.randn(p.shape, generator=generator) * 0.3)
 
-def loss(batch, generator):
+def loss(batch):
     if kill_at and len(told) * 10 >= kill_at:
         raise SystemExit(9)
     return ((model(batch[0])[:, 0] - batch[1]) ** 2).mean()
+
+def draw(batch, generator):
+    x, y = batch
+    return x + 0.1 * torch.randn(x.shape, generator=generator), y
 
 told = []
 settings = TrainingSettings(steps=60, rate=0.01, optimiser=optimiser, validate_every=10, checkpoint_every=20, ema=0.9)
 with process_group() as group:
     validate = lambda: float(((model(x)[:, 0] - y) ** 2).mean())
     history = train(
-        model, loss, ShuffledBatches(x, y, size=64, seed=1), settings=settings, validate=validate,
+        model, loss, ShuffledBatches(x, y, size=64, seed=1), settings=settings, draw=draw, validate=validate,
         checkpoint=out + ".checkpoint.safetensors", progress=lambda *a: told.append(a[1]),
     )
     weights = torch.cat([p.detach().reshape(-1) for p in model.parameters()])
@@ -49,10 +53,33 @@ with process_group() as group:
         json.dump({"history": history.to_dict(), "weights": weights.tolist(), "told": told}, stream)
 """
 
+FITS = """
+import json, sys
+import astropy.units as u
+import numpy as np
+import deeppot_galactic as dg
+from deeppot_galactic.training import process_group
 
-def launch(tmp_path: Path, processes: int, name: str, optimiser: str, kill_at: int = 0) -> subprocess.CompletedProcess[str]:
+stars = dg.Tracers(np.random.default_rng(0).normal(size=(2000, 6)))
+shared = {"steps": 24, "validate_every": 8, "batch": 126, "width": 8, "depth": 2, "warmup": 2}
+flow = shared | {"solver_steps": 2}
+fits = {
+    "flow matching": {"preset": "flow-matching"} | flow,
+    "hutchinson": {"preset": "paper-small", "trace": "hutchinson"} | flow,
+    "noise and reflections": {"preset": "quick", "noise": 0.1, "reflect": True, "optimiser": "radam", "rate": 1e-3} | shared,
+}
+with process_group() as group:
+    found = {name: dg.fit_distribution(stars, dg.Ball([0, 0, 0] * u.kpc, 2 * u.kpc), **options) for name, options in fits.items()}
+    with open(f"{sys.argv[1]}.{group.rank}.json", "w") as stream:
+        json.dump({name: df.history.to_dict() for name, df in found.items()}, stream)
+"""
+
+
+def launch(
+    tmp_path: Path, processes: int, name: str, optimiser: str = "", kill_at: int = 0, text: str = SCRIPT
+) -> subprocess.CompletedProcess[str]:
     script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
+    script.write_text(text)
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root, "USE_LIBUV": "0"}
     start = [sys.executable, str(script)]
@@ -84,6 +111,17 @@ def test_two_processes_follow_the_losses_of_one(tmp_path: Path, optimiser: str) 
     assert one["weights"] != two["weights"]  # sums are rounded in another order: they did share the work
     assert two["told"] == [10, 20, 30, 40, 50, 60]
     assert other["told"] == []
+
+
+def test_losses_with_random_numbers_are_those_of_one_process(tmp_path: Path) -> None:
+    """Times, directions and noise are drawn for the whole batch; shares of 63 rows, so that the second begins at an odd row."""
+    for processes, name in ((1, "one"), (2, "two")):
+        done = launch(tmp_path, processes, name, text=FITS)
+        assert done.returncode == 0, done.stderr
+    one, two = result(tmp_path, "one", 0), result(tmp_path, "two", 0)
+    for fit, history in one.items():
+        for curve in ("train_loss", "validation_loss"):
+            np.testing.assert_allclose(two[fit][curve], history[curve], rtol=1e-4, err_msg=f"{fit}, {curve}")
 
 
 @pytest.mark.slow

@@ -20,6 +20,10 @@ TOO_FAST = TrainingSettings(
 """On the valley below, a rate that is fine while the warm-up keeps it low and runs away after that."""
 
 
+def noisy(batch, generator):
+    return *batch, 0.01 * torch.randn(2, generator=generator)
+
+
 def steep_valley():
     """(w^4 - 1)^2 summed over two weights: beyond |w| of order one the gradient of the quartic throws any large step out."""
     model = nn.Linear(2, 1, bias=False)
@@ -27,9 +31,9 @@ def steep_valley():
         model.weight.copy_(torch.tensor([[0.6, 0.8]]))
     rows = torch.ones(64, 2)
 
-    def loss(batch, generator):
-        noise = 0.01 * torch.randn(2, generator=generator)
-        return ((model.weight[0] ** 4 - 1.0 + noise) ** 2).sum() * batch[0].mean()
+    def loss(batch):
+        rows, noise = batch
+        return ((model.weight[0] ** 4 - 1.0 + noise) ** 2).sum() * rows.mean()
 
     def validate() -> float:
         return float(((model.weight[0].detach() ** 4 - 1.0) ** 2).sum())
@@ -40,7 +44,7 @@ def steep_valley():
 def test_it_goes_back_with_a_lower_rate_and_ends_well() -> None:
     model, loss, batches, validate = steep_valley()
     with pytest.warns(DeepPotWarning, match=r"valley diverged at step \d+ .* goes on from step \d+ with the rate times 0\.25"):
-        history = train(model, loss, batches, settings=TOO_FAST, validate=validate, stage="valley")
+        history = train(model, loss, batches, settings=TOO_FAST, draw=noisy, validate=validate, stage="valley")
     assert history.outcome == "finished"
     first = history.restarts[0]
     assert first["back_to"] < first["at"]
@@ -55,25 +59,25 @@ def test_it_goes_back_with_a_lower_rate_and_ends_well() -> None:
 def test_a_healthy_training_is_left_alone() -> None:
     model, loss, batches, validate = steep_valley()
     settings = TrainingSettings(steps=240, rate=0.02, optimiser="adam", ema=0.0, validate_every=20)
-    assert train(model, loss, batches, settings=settings, validate=validate).restarts == []
+    assert train(model, loss, batches, settings=settings, draw=noisy, validate=validate).restarts == []
 
 
 @pytest.mark.parametrize("share", [0.3, 0.6, 0.9])
 def test_killed_and_resumed_it_takes_the_same_way_back(tmp_path: Path, share: float) -> None:
     model, loss, batches, validate = steep_valley()
     with pytest.warns(DeepPotWarning):
-        whole = train(model, loss, batches, settings=TOO_FAST, validate=validate)
+        whole = train(model, loss, batches, settings=TOO_FAST, draw=noisy, validate=validate)
     expected = model.weight.detach().clone()
     updates = TOO_FAST.steps + sum(r["at"] - r["back_to"] for r in whole.restarts)
     model, loss, batches, validate = steep_valley()
     calls = 0
 
-    def killed(batch, generator):
+    def killed(batch):
         nonlocal calls
         calls += 1
         if calls > share * updates:
             raise KeyboardInterrupt
-        return loss(batch, generator)
+        return loss(batch)
 
     import warnings
 
@@ -81,10 +85,10 @@ def test_killed_and_resumed_it_takes_the_same_way_back(tmp_path: Path, share: fl
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeepPotWarning)
         with pytest.raises(KeyboardInterrupt):
-            train(model, killed, batches, settings=TOO_FAST, validate=validate, checkpoint=path)
+            train(model, killed, batches, settings=TOO_FAST, draw=noisy, validate=validate, checkpoint=path)
         assert path.exists()
         model, loss, batches, validate = steep_valley()
-        resumed = train(model, loss, batches, settings=TOO_FAST, validate=validate, checkpoint=path)
+        resumed = train(model, loss, batches, settings=TOO_FAST, draw=noisy, validate=validate, checkpoint=path)
     assert torch.equal(model.weight.detach(), expected)
     assert resumed.to_dict() == whole.to_dict()
 
@@ -97,7 +101,7 @@ def test_a_loss_that_only_rises_is_given_up_with_the_best_weights() -> None:
     with pytest.warns(DeepPotWarning):
         history = train(
             model,
-            lambda batch, generator: -(model.weight.exp() ** 3).sum(),
+            lambda batch: -(model.weight.exp() ** 3).sum(),
             lambda step: (),
             settings=settings,
             validate=lambda: float(model.weight.detach().exp() ** 3),
@@ -111,4 +115,4 @@ def test_a_loss_that_only_rises_is_given_up_with_the_best_weights() -> None:
 def test_never_a_good_state(bad: float) -> None:
     model, _, batches, _ = steep_valley()
     with pytest.warns(DeepPotWarning), pytest.raises(FitError, match="at lower rates too"):
-        train(model, lambda batch, generator: model.weight.sum() * bad, batches, settings=TrainingSettings(steps=500))
+        train(model, lambda batch: model.weight.sum() * bad, batches, settings=TrainingSettings(steps=500))

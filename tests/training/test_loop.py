@@ -13,6 +13,11 @@ from deeppot_galactic.training import ShuffledBatches, TrainingSettings, train
 from deeppot_galactic.training.divergence import MAX_RESTARTS
 
 
+def noisy(batch, generator):
+    rows, target = batch
+    return rows, target + 1e-3 * torch.randn(len(rows), generator=generator)
+
+
 def problem(seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(400, 3, generator=generator)
@@ -22,10 +27,9 @@ def problem(seed: int = 0):
         model.weight.zero_()
         model.bias.zero_()
 
-    def loss(batch, generator):
+    def loss(batch):
         rows, target = batch
-        noise = 1e-3 * torch.randn(len(rows), generator=generator)
-        return ((model(rows)[:, 0] - target - noise) ** 2).mean()
+        return ((model(rows)[:, 0] - target) ** 2).mean()
 
     def validate() -> float:
         return float(((model(x)[:, 0] - y) ** 2).mean())
@@ -42,7 +46,7 @@ def weights_of(model: nn.Module) -> torch.Tensor:
 def test_finds_the_least_squares_solution(optimiser, schedule):
     model, loss, batches, validate = problem()
     settings = TrainingSettings(steps=300, rate=0.1, optimiser=optimiser, schedule=schedule, ema=0.9, validate_every=100, warmup=10)
-    history = train(model, loss, batches, settings=settings, validate=validate)
+    history = train(model, loss, batches, settings=settings, draw=noisy, validate=validate)
     assert torch.allclose(weights_of(model), torch.tensor([1.0, -2.0, 0.5, 0.3]), atol=0.08)
     assert history.outcome == "finished"
     assert history.steps == [100, 200, 300]
@@ -52,7 +56,7 @@ def test_finds_the_least_squares_solution(optimiser, schedule):
 def test_weight_decay_shrinks_matrices_and_spares_biases():
     model, loss, batches, validate = problem()
     settings = TrainingSettings(steps=800, rate=0.03, weight_decay=3.0, schedule="constant", ema=0.9)
-    train(model, loss, batches, settings=settings, validate=validate)
+    train(model, loss, batches, settings=settings, draw=noisy, validate=validate)
     found = weights_of(model)
     assert found[:3].norm() < 0.9 * torch.tensor([1.0, -2.0, 0.5]).norm()
     assert abs(float(found[3]) - 0.3) < 0.25
@@ -76,7 +80,7 @@ def test_resume_is_bit_identical(tmp_path, schedule, optimiser, stop_at):
         checkpoint_every=50,
     )
     model, loss, batches, validate = problem()
-    whole = train(model, loss, batches, settings=settings, validate=validate)
+    whole = train(model, loss, batches, settings=settings, draw=noisy, validate=validate)
     expected = weights_of(model)
 
     class KilledError(RuntimeError):
@@ -85,21 +89,21 @@ def test_resume_is_bit_identical(tmp_path, schedule, optimiser, stop_at):
     model, loss, batches, validate = problem()
     calls = 0
 
-    def interrupted(batch, generator):
+    def interrupted(batch):
         nonlocal calls
         if calls == stop_at:
             raise KilledError
         calls += 1
-        return loss(batch, generator)
+        return loss(batch)
 
     path = tmp_path / "checkpoint.safetensors"
     if stop_at < settings.steps:
         with pytest.raises(KilledError):
-            train(model, interrupted, batches, settings=settings, validate=validate, checkpoint=path)
+            train(model, interrupted, batches, settings=settings, draw=noisy, validate=validate, checkpoint=path)
     else:
-        train(model, interrupted, batches, settings=settings, validate=validate, checkpoint=path)
+        train(model, interrupted, batches, settings=settings, draw=noisy, validate=validate, checkpoint=path)
     model, loss, batches, validate = problem()
-    resumed = train(model, loss, batches, settings=settings, validate=validate, checkpoint=path)
+    resumed = train(model, loss, batches, settings=settings, draw=noisy, validate=validate, checkpoint=path)
     assert torch.equal(weights_of(model), expected)
     assert resumed.to_dict() == whole.to_dict()
 
@@ -118,21 +122,21 @@ def test_checkpoint_of_other_settings_or_another_model_is_refused(tmp_path):
 def test_divergence_is_named():
     model, _, batches, _ = problem()
     with pytest.warns(DeepPotWarning, match="diverged"), pytest.raises(FitError, match="diverged"):
-        train(model, lambda batch, generator: model.weight.sum() * math.nan, batches, settings=TrainingSettings(steps=200))
+        train(model, lambda batch: model.weight.sum() * math.nan, batches, settings=TrainingSettings(steps=200))
 
 
 def test_divergence_after_a_good_start_keeps_the_best_weights():
     model, loss, batches, validate = problem()
     step = 0
 
-    def explodes(batch, generator):
+    def explodes(batch):
         nonlocal step
         step += 1
-        return loss(batch, generator) * (math.inf if step > 150 else 1.0)
+        return loss(batch) * (math.inf if step > 150 else 1.0)
 
     settings = TrainingSettings(steps=400, rate=0.02, validate_every=50, schedule="constant")
     with pytest.warns(DeepPotWarning, match="goes on from step 0 with the rate times 0"):
-        history = train(model, explodes, batches, settings=settings, validate=validate)
+        history = train(model, explodes, batches, settings=settings, draw=noisy, validate=validate)
     assert history.outcome == "diverged"
     assert len(history.restarts) == MAX_RESTARTS
     assert torch.isfinite(weights_of(model)).all()
@@ -143,10 +147,10 @@ def test_isolated_bad_losses_are_skipped():
     model, loss, batches, validate = problem()
     step = 0
 
-    def hiccups(batch, generator):
+    def hiccups(batch):
         nonlocal step
         step += 1
-        return loss(batch, generator) * (math.nan if step % 7 == 0 else 1.0)
+        return loss(batch) * (math.nan if step % 7 == 0 else 1.0)
 
     history = train(model, hiccups, batches, settings=TrainingSettings(steps=70, validate_every=70), validate=validate)
     assert history.outcome == "finished"
@@ -163,7 +167,7 @@ def test_early_stopping_holds_the_best():
         return next(values)
 
     settings = TrainingSettings(steps=1000, validate_every=10, early_stopping=2)
-    history = train(model, loss, batches, settings=settings, validate=validate)
+    history = train(model, loss, batches, settings=settings, draw=noisy, validate=validate)
     assert history.outcome == "stopped-early"
     assert history.steps[-1] == 40
     assert history.best_step == 20
@@ -173,7 +177,7 @@ def test_early_stopping_holds_the_best():
 def test_plateau_ends_when_the_rate_falls_below_its_floor():
     model, _, batches, _ = problem()
     settings = TrainingSettings(steps=100_000, rate=1e-3, schedule="plateau", patience=16, min_rate=2e-4, validate_every=50)
-    history = train(model, lambda batch, generator: (model.weight * 0).sum() + 1.0, batches, settings=settings)
+    history = train(model, lambda batch: (model.weight * 0).sum() + 1.0, batches, settings=settings)
     assert history.outcome == "rate-exhausted"
     assert history.rate[-1] < 2e-4
     assert history.steps[-1] < 200

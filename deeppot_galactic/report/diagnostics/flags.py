@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...training.divergence import describe_restart
 from ..inputs import Field
 from .diagnosis import Diagnosis
 
@@ -144,6 +145,8 @@ def _training(summary: dict[str, Any]) -> list[Flag]:
         if history.get("outcome") == "diverged":
             text = f"The training of the {name} met infinite or undefined losses and kept its best earlier state."
             flags.append(Flag("warning", f"Training of the {name} diverged", text))
+        for restart in history.get("restarts") or []:
+            flags.append(Flag("warning", f"Training of the {name} went back", f"The {describe_restart(name, restart)}."))
         steps, best = history.get("steps") or [], history.get("best_step")
         if best and len(steps) > 4 and best >= steps[-1] and any(v is not None for v in history.get("validation_loss") or []):
             text = f"The validation loss of the {name} was still falling at the last step: a longer training would probably be better."
