@@ -87,7 +87,7 @@ class RotatingFrame:
             mean, sigma = _mean_and_sigma(pair, name)
             if name not in self.free:
                 raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
-            unit = _UNITS[name.split("_")[0]]
+            unit = unit_of(name)
             self.prior[name] = (
                 float(to_internal(mean, unit, f"prior mean of {name}")),
                 float(to_internal(sigma, unit, f"prior sigma of {name}")),
@@ -284,6 +284,11 @@ class RotatingFrame:
 
     def __repr__(self) -> str:
         return f"<RotatingFrame: Omega = {self.omega_vector.tolist()} km/s/kpc, free: {', '.join(self.free) or 'nothing'}>"
+
+
+def unit_of(name: str) -> u.UnitBase:
+    """Unit of a component such as "v0_x": km/s/kpc, kpc or km/s."""
+    return _UNITS[name.split("_")[0]]
 
 
 def _mean_and_sigma(pair: Any, name: str) -> tuple[Any, Any]:

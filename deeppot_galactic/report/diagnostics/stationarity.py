@@ -102,7 +102,7 @@ def non_stationarity(
     v0: Array | None = None,
     weights: Array | None = None,
 ) -> Stationarity:
-    """d ln f / dt in the rotating frame and in the lab, Omega = v0 = 0 (see `time_derivative` for shapes and units); bad points are left out.
+    """d ln f / dt in the rotating frame and in the lab, Omega = v0 = 0 (see `time_derivative` for shapes and units), without bad points.
 
     Parameters
     ----------
