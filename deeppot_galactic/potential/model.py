@@ -94,7 +94,7 @@ class PotentialModel:
         import astropy.units as u
 
         known = {f"omega_{axis}": error for axis, error in zip("xyz", self._omega_error, strict=True)} | self.meta.get("frame_errors", {})
-        return {name: u.Quantity(known[name], unit_of(name)) for name in self.frame.free}
+        return {name: u.Quantity(known.get(name, np.nan), unit_of(name)) for name in self.frame.free}
 
     def potential(self, pos: u.Quantity) -> u.Quantity:
         """Phi, zero at infinity.
