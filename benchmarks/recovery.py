@@ -6,20 +6,22 @@ For every snapshot (the format is that of the three shared ones): the whole disc
 from the centre, 20 degrees behind the bar, and mirrored. With --shells the distribution of the disc is fitted in the paper's four shells
 (its table 2), stitched together. One row a volume and method, printed and written as JSON: Omega with its error,
 its relative error and deviation in sigma; median, 84 % and 95 % force error at 1 < R < 12, |z| < 1.5 kpc inside the volume; median density
-error; median error of the dark-matter profile at 2 < r < 12 kpc where the snapshot tells stars from halo; seconds (training of the
-distribution is counted with the first method that needs it).
+error; in discs the median error of the dark-matter profile at 2 < r < 12 kpc, where the snapshot tells stars from halo; seconds. The
+training of the distribution is counted with the first method that needs it: where `linear` ran, those of `network` do not include it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 import warnings
 from pathlib import Path
 
 import astropy.units as u
 import numpy as np
+import torch
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
@@ -141,12 +143,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    print(f"{torch.get_num_threads()} threads on {os.cpu_count()} processors; load {os.getloadavg()[0]:.2f}", flush=True)
     rows = []
     for path in options.snapshots:
         rows += run(path, options.methods.split(","), options.stars or None, options.seed, options.volume, options.shells)
     print(f"the paper: forces within {FORCE_ERROR} %, densities within {DENSITY_ERROR} %, dark matter within a factor {DARK_MATTER_FACTOR}")
     if options.out is not None:
-        options.out.write_text(json.dumps(rows, indent=1))
+        options.out.write_text(json.dumps({"results": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def bars(quiet: bool = False) -> Iterator[Bars]:
 
 
 def result_table(summary: dict[str, Any]) -> Table:
-    """The result of a run: pattern speed and force error with their truths, and the time of each stage."""
+    """The result of a run: pattern speed, other components of the frame and force error with their truths, and the time of each stage."""
     title = "Result (QUICK run: shows that it works, not how well)" if summary.get("quick") else "Result"
     table = Table(title=title, title_justify="left", show_header=True)
     for name, justify in (("", "left"), ("value", "right"), ("truth", "right"), ("error", "right")):
@@ -107,6 +107,9 @@ def result_table(summary: dict[str, Any]) -> Table:
     omega, error = summary["omega"]["value"], summary["omega"].get("error")
     own = None if not error else error[2]
     table.add_row("Omega of the fit [km/s/kpc]", *_compared(omega[2] if omega else None, own, truth))
+    for name, found in summary.get("frame", {}).items():
+        if name != "omega_z":
+            table.add_row(f"{name} of the fit [{found['unit']}]", f"{_number(found['value'])} ± {_number(found['error'])}", "", "")
     weak = summary.get("pattern_speed") or {}
     table.add_row("Omega, weak form [km/s/kpc]", *_compared(weak.get("value"), weak.get("error"), truth))
     for key, label in (("force_error", "force error, median"), ("density_error", "density error, median")):

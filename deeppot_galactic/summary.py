@@ -48,6 +48,18 @@ def describe_pattern_speed(speed: Any) -> dict[str, Any]:
     )
 
 
+def describe_frame(model: Any) -> dict[str, dict[str, Any]]:
+    """The fitted components of the frame, by their names in ``RotatingFrame.free``: ``value``, ``error``, ``unit``."""
+    return {
+        name: {"value": model.frame.component(name), "error": float(error.value), "unit": _unit(name)}
+        for name, error in getattr(model, "frame_errors", {}).items()
+    }
+
+
+def _unit(name: str) -> str:
+    return {"omega": "km/s/kpc", "x0": "kpc", "v0": "km/s"}[name.split("_")[0]]
+
+
 def describe_truth(truth: Any) -> dict[str, Any] | None:
     """The scalars of a `Truth` that a reader of the summary compares with; None for a real catalogue."""
     if truth is None:
@@ -96,6 +108,7 @@ def summarise(
     omega, error = (_vector(getattr(model, name, None)) for name in ("omega", "omega_error"))
     summary = {
         "omega": {"value": omega, "error": error, "unit": "km/s/kpc"},
+        "frame": describe_frame(model),
         "pattern_speed": speed,
         "truth": describe_truth(truth),
         **numbers,

@@ -14,13 +14,15 @@ from .posterior import PotentialPosterior
 
 if TYPE_CHECKING:
     from .network_potential import NetworkPotential
+    from .symmetry import OpenAxis
 
 Array = NDArray[np.float64]
 
 
 @dataclass
 class Fitted:
-    """What a method gives: potential, frame, errors of Omega (3,) [km/s/kpc], posterior, history of the training, and diagnostics."""
+    """What a method gives: potential, frame, errors of Omega (3,) [km/s/kpc], posterior, history of the training, diagnostics, and the axes
+    along which the scores do not determine Omega."""
 
     inner: LinearPotential | NetworkPotential
     frame: RotatingFrame
@@ -28,3 +30,4 @@ class Fitted:
     posterior: PotentialPosterior | None
     history: dict[str, Any] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
+    open_axes: list[OpenAxis] = field(default_factory=list)

@@ -87,7 +87,7 @@ class RotatingFrame:
             mean, sigma = _mean_and_sigma(pair, name)
             if name not in self.free:
                 raise FrameError(f"a prior on {name} needs it among the free components {self.free}")
-            unit = _UNITS[name.split("_")[0]]
+            unit = unit_of(name)
             self.prior[name] = (
                 float(to_internal(mean, unit, f"prior mean of {name}")),
                 float(to_internal(sigma, unit, f"prior sigma of {name}")),
@@ -142,6 +142,11 @@ class RotatingFrame:
     def is_lab(self) -> bool:
         """True for a frame that neither rotates nor may start to."""
         return not self.omega_vector.any() and not any(n.startswith("omega") for n in self.free)
+
+    @property
+    def about_z(self) -> bool:
+        """True for a frame that rotates about the z axis and cannot leave it."""
+        return not self.omega_vector[:2].any() and not {"omega_x", "omega_y"} & set(self.free)
 
     def with_vectors(self, omega: Array, x0: Array | None = None, v0: Array | None = None) -> RotatingFrame:
         """The same freedoms and priors with other numbers, as arrays.
@@ -281,6 +286,11 @@ class RotatingFrame:
         return f"<RotatingFrame: Omega = {self.omega_vector.tolist()} km/s/kpc, free: {', '.join(self.free) or 'nothing'}>"
 
 
+def unit_of(name: str) -> u.UnitBase:
+    """Unit of a component such as "v0_x": km/s/kpc, kpc or km/s."""
+    return _UNITS[name.split("_")[0]]
+
+
 def _mean_and_sigma(pair: Any, name: str) -> tuple[Any, Any]:
     try:
         mean, sigma = pair
@@ -306,6 +316,17 @@ def stationarity_rate(points: Array, score: Array, gradient: Array, frame: Rotat
     return np.sum(drift * score[:, :3] + kick * score[:, 3:], axis=1)
 
 
+def rotation_columns(points: Array, score: Array, frame: RotatingFrame) -> Array:
+    """Derivatives of the rate by Omega_x, Omega_y, Omega_z: (e_k x (x - x0)) . s_x + (e_k x (v - v0)) . s_v, shape (n, 3).
+
+    Parameters
+    ----------
+    points, score : (n, 6) arrays
+    frame : RotatingFrame
+    """
+    return np.cross(points[:, :3] - frame.x0_vector, score[:, :3]) + np.cross(points[:, 3:] - frame.v0_vector, score[:, 3:])
+
+
 def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFrame) -> Array:
     """Covariance (K, K) of the K free components, in the order of ``frame.free``, when Phi is held; km/s/kpc, kpc, km/s.
 
@@ -323,13 +344,12 @@ def frame_covariance(points: Array, score: Array, rate: Array, frame: RotatingFr
         From `stationarity_rate`.
     frame : RotatingFrame
     """
-    x, v = points[:, :3] - frame.x0_vector, points[:, 3:] - frame.v0_vector
-    columns = []
+    x, turning, columns = points[:, :3] - frame.x0_vector, rotation_columns(points, score, frame), []
     for name in frame.free:
         group, e = name.split("_")[0], np.eye(3)["xyz".index(name[-1])]
         turned = np.cross(frame.omega_vector, e)
         if group == "omega":
-            columns.append(np.sum(np.cross(e, x) * score[:, :3] + np.cross(e, v) * score[:, 3:], axis=1))
+            columns.append(turning @ e)
         elif group == "x0":
             columns.append(-score[:, :3] @ turned)
         else:

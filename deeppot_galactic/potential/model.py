@@ -20,7 +20,7 @@ from ..units import ACCELERATION, ANGULAR_SPEED, DENSITY, LENGTH, POTENTIAL, VEL
 from .analytic import InnerPotential
 from .basis import LinearPotential
 from .blended import GlobalPotential
-from .frame import RotatingFrame
+from .frame import RotatingFrame, unit_of
 from .network_potential import NetworkPotential
 from .posterior import PotentialPosterior
 
@@ -47,7 +47,7 @@ class PotentialModel:
     history : dict
         Of the training, as in `deeppot_galactic.training.History.to_dict`; empty for linear methods.
     meta : dict
-        Method, settings, diagnostics; JSON-able.
+        Method, settings, diagnostics; JSON-able. ``frame_errors``, where there: those of `frame_errors`, in km/s/kpc, kpc, km/s.
     global_potential : GlobalPotential, optional
         Made from ``inner`` where absent.
     posterior : PotentialPosterior, optional
@@ -86,6 +86,15 @@ class PotentialModel:
         import astropy.units as u
 
         return u.Quantity(self._omega_error, ANGULAR_SPEED)
+
+    @property
+    def frame_errors(self) -> dict[str, u.Quantity]:
+        """Standard errors of all components that were fitted, by their names in ``frame.free``: omega_x ... [km/s/kpc], x0_x ... [kpc],
+        v0_x ... [km/s]. Their values are ``frame.component(name)``."""
+        import astropy.units as u
+
+        known = {f"omega_{axis}": error for axis, error in zip("xyz", self._omega_error, strict=True)} | self.meta.get("frame_errors", {})
+        return {name: u.Quantity(known.get(name, np.nan), unit_of(name)) for name in self.frame.free}
 
     def potential(self, pos: u.Quantity) -> u.Quantity:
         """Phi, zero at infinity.

@@ -6,6 +6,9 @@ With an anchor, Omega starts from the weak form, times the user's prior, and is 
 one Omega starts from the frame, or from the linear solution where the stars determine it (``start="linear"``), and Phi from random weights:
 a last layer fitted to the forces of the linear solution was tried, and trained worse (docs/method.md).
 
+Where the stars are axisymmetric within their noise, Omega is held at the median of their angular speeds, or at its prior. A frame that may
+tilt is judged by its scores instead, after the training (`symmetry`).
+
 Other Gaussian priors on the frame would be out of scale beside a mean loss, which is no likelihood. So the network is trained without them;
 the values q of the components and their covariance C are joined with the priors (m, S) to the product of Gaussians,
 
@@ -37,6 +40,7 @@ from .network_potential import NetworkPotential
 from .pointwise import fit_pointwise
 from .settings import PotentialSettings
 from .stationarity import Objective, StationaryModel, robust_scale
+from .symmetry import OpenAxis, open_axes
 from .trainable_base import TrainableBase
 from .weak_fit import WeakFit
 
@@ -48,7 +52,6 @@ _VALIDATION = 0.1
 _FORCE_FLOOR = 0.005  # the anchor's force errors are at least this fraction of the force
 _PAPER_VELOCITY = 100.0  # km/s: with kpc, the units in which alpha = 1e5 acts
 _MATTERS = 0.1  # move of a component by a prior, in its errors, for which the network is trained again
-_UNKNOWN = 1e6  # km/s/kpc: the error of an Omega that the stars do not determine, beside a prior
 SOME_POINTS = 16_384
 """Points that are enough for the scores' own Omega beside the network's."""
 
@@ -81,20 +84,26 @@ def fit_network(
     -------
     Fitted
     """
-    if frame.omega_vector[:2].any():  # the weak form knows rotation about z alone
+    tilted = bool(frame.omega_vector[:2].any())
+    if tilted:  # the weak form knows rotation about z alone
         settings = replace(settings, anchor=0.0)
-    anchored = settings.anchor > 0 and weak.solution.identified
+    anchored, identified = settings.anchor > 0, weak.solution.identified
     priors, training = dict(frame.prior), frame.holding({})
     training.prior = {}
     error = weak.omega_error
-    if anchored and "omega_z" in frame.free:
+    if "omega_z" in frame.free and frame.about_z and not identified:
+        if "omega_z" in priors:
+            weak = weak.given(priors.pop("omega_z"), error)
+            error = weak.omega_error
+        training = training.holding({"omega_z": weak.solution.omega})
+    elif "omega_z" in frame.free and identified and anchored:
         if not _holds_the_axis(points.volume):
             error = float(np.hypot(error, _disagreement_of_scores(points, weak, seed)))
         if "omega_z" in priors:
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
         training = training.starting_from(weak.solution.omega, weak.omega_error)
-    if settings.start == "linear" and not anchored and "omega_z" in frame.free and weak.solution.identified:
+    elif "omega_z" in frame.free and identified and settings.start == "linear":
         training = training.with_vectors(np.array([*frame.omega_vector[:2], _linear_solution(points, weak, seed).omega]))
 
     def trained(start: RotatingFrame, file: Path | None) -> tuple[NetworkPotential, RotatingFrame, History, float, Array]:
@@ -102,33 +111,42 @@ def fit_network(
             points, start, weak, settings, seed=seed, device=device, progress=progress, checkpoint=file
         )
         rate = stationarity_rate(points.points, points.score, inner.evaluate(points.points[:, :3], 1)[1], found)
-        return inner, found, history, scale, rate
+        return inner, frame.with_vectors(found.omega_vector, found.x0_vector, found.v0_vector), history, scale, rate
 
     file = None if checkpoint is None else Path(checkpoint)
     inner, fitted, history, scale, rate = trained(training, file)
     covariance = frame_covariance(points.points, points.score, rate, fitted)
-    if set(frame.free) - {"omega_z"} and weak.solution.identified and not frame.omega_vector[:2].any():
+    if set(frame.free) - {"omega_z"} and identified and not tilted:
         covariance *= _noise_of_scores(points, weak, rate, fitted, seed)
-    if "omega_z" in frame.free and not frame.omega_vector[:2].any():
-        if not anchored:
+    if "omega_z" in frame.free and not tilted and (identified or frame.about_z):
+        if identified and not anchored:
             error = float(np.hypot(error, fitted.omega_vector[2] - weak.solution.omega))
-            if not weak.solution.identified and "omega_z" in priors:
-                error = _UNKNOWN
         covariance = _with_error(covariance, frame.free.index("omega_z"), error)
+    axes = [] if frame.about_z else open_axes(points.points, points.score, rate, fitted)
+    for axis in axes:
+        fitted, covariance = _opened(fitted, covariance, axis)
     if priors:
         values = np.array([fitted.component(name) for name in frame.free])
         joined, after = join_priors(frame.free, values, covariance, priors)
+        held = fitted.holding(dict(zip(frame.free, joined, strict=True)))
         if (np.abs(joined - values) > _MATTERS * np.sqrt(np.diag(covariance))).any():
             again = None if file is None else file.with_suffix(f".prior{file.suffix}")
-            inner, _, history, scale, rate = trained(fitted.holding(dict(zip(frame.free, joined, strict=True))), again)
+            inner, _, history, scale, rate = trained(held, again)
             if again is not None:
                 again.unlink(missing_ok=True)
-        moved = fitted.holding(dict(zip(frame.free, joined, strict=True)))
-        fitted, covariance = frame.with_vectors(moved.omega_vector, moved.x0_vector, moved.v0_vector), after
+        fitted, covariance = frame.with_vectors(held.omega_vector, held.x0_vector, held.v0_vector), after
     errors = dict(zip(frame.free, np.sqrt(np.diag(covariance)).tolist(), strict=True))
     meta = {"residual_scale": scale, "median_rate": float(np.median(np.abs(rate))), "frame_errors": errors}
     omega_errors = np.array([errors.get(f"omega_{axis}", np.nan) for axis in "xyz"])
-    return Fitted(inner, fitted, omega_errors, weak.posterior if anchored else None, history.to_dict(), meta)
+    return Fitted(inner, fitted, omega_errors, weak.posterior if anchored else None, history.to_dict(), meta, axes)
+
+
+def _opened(frame: RotatingFrame, covariance: Array, axis: OpenAxis) -> tuple[RotatingFrame, Array]:
+    """Frame and covariance of its free components with Omega along ``axis`` that of the stars, within the range of their speeds."""
+    omega = frame.omega_vector + (axis.omega - frame.omega_vector @ axis.direction) * axis.direction
+    along = np.array([axis.direction["xyz".index(name[-1])] if name.startswith("omega") else 0.0 for name in frame.free])
+    across = np.eye(len(along)) - np.outer(along, along)
+    return frame.with_vectors(omega), across @ covariance @ across + axis.error**2 * np.outer(along, along)
 
 
 def join_priors(names: tuple[str, ...], values: Array, covariance: Array, priors: dict[str, tuple[float, float]]) -> tuple[Array, Array]:
@@ -144,8 +162,10 @@ def join_priors(names: tuple[str, ...], values: Array, covariance: Array, priors
 def _with_error(covariance: Array, k: int, error: float) -> Array:
     """The covariance with another error of component ``k`` and the same correlations."""
     factor = np.ones(len(covariance))
-    factor[k] = error / max(float(np.sqrt(covariance[k, k])), 1e-300)
-    return covariance * np.outer(factor, factor)
+    factor[k] = error / np.sqrt(covariance[k, k]) if covariance[k, k] > 0 else 0.0
+    out = covariance * np.outer(factor, factor)
+    out[k, k] = error**2
+    return out
 
 
 def _holds_the_axis(volume: Volume) -> bool:

@@ -23,7 +23,7 @@ class PotentialSettings:
     use_base : bool
         Add the analytic base of the weak fit.
     train_base : bool
-        Let the parameters of that base train along with the network.
+        Let the parameters of that base train along with the network; needs ``use_base``.
     reflect, turn : bool
         Make Phi exactly even in z, and under a rotation by pi about the axis ("disc" inputs are even in z already).
     anchor : float
@@ -93,7 +93,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSetting
     Raises
     ------
     ConfigError
-        For an unknown preset or setting, with the nearest known one, or an unknown choice.
+        For an unknown preset or setting, with the nearest known one, an unknown choice, or ``train_base`` without a base.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown potential preset {preset!r}; known are {', '.join(PRESETS)}")
@@ -107,4 +107,6 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSetting
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigError(f"potential option {name} must be one of {', '.join(map(repr, choices))}, found {getattr(settings, name)!r}")
+    if settings.train_base and not settings.use_base:
+        raise ConfigError("potential option train_base needs use_base: without the analytic base there is nothing to train along")
     return settings

@@ -8,8 +8,9 @@ with P = Kalda, Green & Ghosh 2023. The loss of P (equation 9, mean over points,
 
     L = < asinh(alpha |f r|) > + lambda < asinh(beta max(-lap Phi, 0)) > + l2.
 
-``residual = "f"`` is exactly that, f normalised to one in kpc and 100 km/s; ``"ln f"`` uses r in units of a robust scale tau_r of the data,
-sqrt(1 + (r / tau_r)^2) - 1, quadratic where stationarity holds and linear where the scores fail, averaged over the stars.
+``residual = "f"`` is that, f normalised to one in kpc and 100 km/s, but for the places of the density term: points through the volume (half
+of them evenly in radius), where stars are few too, instead of P's draws from f. ``"ln f"`` uses r in units of a robust scale tau_r
+of the data, sqrt(1 + (r / tau_r)^2) - 1, quadratic where stationarity holds and linear where the scores fail, averaged over the stars.
 
 Scores are smoothed and noisy, which pulls Omega and the forces; the weak form is not. ``anchor`` adds its posterior (mean force a_w and
 covariance C at the points, Omega_w and its error),

@@ -38,6 +38,7 @@ _BASE_STARS = 40_000
 CHANGES = (0.0, 0.003, 0.006, 0.01, 0.02, 0.04)
 WOBBLES = (0.0, 0.01, 0.02, 0.03, 0.05)
 _WOBBLE = 0.03
+_Z = np.array([0.0, 0.0, 1.0])
 _BASE_WIDTHS = (1.0, 0.7, 0.7, 1.5, 0.7)  # prior widths of ln (M, a, b, M_halo, r_s)
 
 
@@ -107,10 +108,10 @@ def fit_base(weak: WeakForm, *, seed: int = 0) -> AnalyticPotential:
     return model
 
 
-def angular_speeds(phase_space: Array) -> tuple[float, float]:
-    """Median and half the central 68 % range of the stars' angular speeds L_z / R^2, in km/s/kpc."""
-    x, v = phase_space[:, :3], phase_space[:, 3:]
-    speeds = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / np.maximum(x[:, 0] ** 2 + x[:, 1] ** 2, 1e-6)
+def angular_speeds(phase_space: Array, axis: Array = _Z) -> tuple[float, float]:
+    """Median and half the central 68 % range of the stars' angular speeds L / R^2 about an axis (3,) of length one, in km/s/kpc."""
+    across = np.cross(axis, phase_space[:, :3])
+    speeds = np.sum(across * phase_space[:, 3:], axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-6)
     low, middle, high = np.quantile(speeds, (0.16, 0.5, 0.84))
     return float(middle), float(0.5 * (high - low))
 

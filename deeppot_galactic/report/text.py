@@ -12,6 +12,9 @@ from .inputs import RunFolder
 
 SPEED_UNIT = "km/s/kpc"
 
+COMPONENTS = {"omega": "Ω about {}", "x0": "Axis of rotation, {}", "v0": "Velocity of the frame, {}"}
+"""Titles of the components of the frame."""
+
 SECTIONS = {
     "stars": ("The stars", "What went in: a sample of stars with positions and velocities, here seen in space."),
     "pattern": ("Pattern speed", "How fast the bar turns, and where in the disc stars move in step with it."),
@@ -97,7 +100,7 @@ def cards(run: RunFolder, diagnosis: Diagnosis, stars: int | None) -> str:
 
 
 def _speed_cards(run: RunFolder, diagnosis: Diagnosis) -> list[str]:
-    """Pattern speeds: of the fit and of the weak form."""
+    """Pattern speeds, of the fit and of the weak form, and the other fitted components of the frame."""
     made = []
     known = getattr(diagnosis.truth, "omega", None)
     if known is None:
@@ -107,6 +110,11 @@ def _speed_cards(run: RunFolder, diagnosis: Diagnosis) -> list[str]:
         value = number(diagnosis.omega, None if error is None else float(error[2]))
         remark = f"truth {known:.2f}, off by {percent(diagnosis.omega / known - 1, signed=True)}" if known else "of the fit, with Φ"
         made.append(html.card("Pattern speed Ω", value, SPEED_UNIT, remark))
+    for name, found in (run.summary.get("frame") or {}).items():
+        if name != "omega_z":
+            group, axis = name.split("_")
+            value = number(found["value"], found["error"])
+            made.append(html.card(COMPONENTS[group].format(axis), value, found["unit"], "fitted too"))
     weak = run.summary.get("pattern_speed") or {}
     if weak.get("value") is not None:
         remark = f"off by {percent(weak['value'] / known - 1, signed=True)}" if known else "from continuity alone, an independent check"

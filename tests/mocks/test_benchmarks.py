@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from deeppot_galactic.mocks import ErgodicBar, Plummer, StaeckelDisc
+from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -61,20 +62,41 @@ def test_bins_without_stars_are_named_not_invented(measures):
     assert np.isfinite(measures.worst(bins))
 
 
+SNAPSHOT = "SNAPSHOT"  # stands for the path of one
+PHASES = ("phase, hard edge", "phase, window")
 SCRIPTS = [
     # what is run, and by which name its results come in which order
     (["scores.py", "--small", "--parts", "gaussian-bar,throughput"], "part", ["gaussian-bar", "throughput"]),
     (["from_the_sky.py", "--small"], "M_G", [0.5, 1.5, 3.5]),
     (["coverage.py", "--cases", "bars,balls", "--realisations", "2", "--stars", "4000"], "case", ["Gaussian bar", "ergodic balls"]),
+    (["recovery.py", SNAPSHOT, "--volume", "disc", "--methods", "pattern,weak"], "method", ["pattern", "weak"]),
+    (["pattern_methods.py", SNAPSHOT, "--drawn", "10000"], "method", [*PHASES, "Tremaine-Weinberg", "pattern_speed", "pattern_speed"]),
 ]
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory):
+    """Stars of a rotating Gaussian bar with their truth, in the format of the shared snapshots."""
+    bar, path = GaussianBar(), tmp_path_factory.mktemp("snapshot") / "bar.npz"
+    w = bar.sample(8000, np.random.default_rng(0))
+    places = w[:500, :3]
+    truth = {"truth_pos": places, "truth_acc": bar.acceleration(places), "Omega_bar": bar.omega, "bar_angle": 0.0}
+    np.savez(path, pos=w[:, :3], vel=w[:, 3:], **truth)
+    return path
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[script[0] for script, _, _ in SCRIPTS])
-def test_the_scripts_run(script, name, expected, tmp_path):
+def test_the_scripts_run(script, name, expected, tmp_path, snapshot):
     out = tmp_path / "result.json"
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(FOLDER / script[0]), *script[1:], "--out", str(out)]
+    command = [
+        sys.executable,
+        str(FOLDER / script[0]),
+        *(str(snapshot) if part == SNAPSHOT else part for part in script[1:]),
+        "--out",
+        str(out),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert [result[name] for result in json.loads(out.read_text())["results"]] == expected

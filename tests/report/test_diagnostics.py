@@ -34,6 +34,8 @@ def test_a_frame_that_moves_is_undone_by_x0_and_v0(bar: SimpleNamespace) -> None
     rate = dx.time_derivative(moved, score, gradient, np.array([0, 0, bar.omega]), x0=offset, v0=drift)
     np.testing.assert_allclose(rate, 0, atol=1e-8)
     assert np.abs(dx.time_derivative(moved, score, gradient, np.array([0, 0, bar.omega]))).max() > 1
+    found = dx.non_stationarity(moved, score, gradient, np.array([0, 0, bar.omega]), x0=offset, v0=drift)
+    np.testing.assert_array_equal(found.lab, dx.time_derivative(moved, score, gradient, np.zeros(3)))  # the lab does not drift along
 
 
 def test_coherent_rms_sees_structure_and_not_noise(bar: SimpleNamespace) -> None:

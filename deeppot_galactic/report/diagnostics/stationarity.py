@@ -5,7 +5,8 @@ At a point (x, v) drawn from f, with the scores s_x = d ln f / dx and s_v = d ln
     r = d ln f / dt = (u - v) . s_x + (grad Phi + w) . s_v,    u = Omega x (x - x0) + v0,    w = Omega x (v - v0)
 
 (Kalda, Green & Ghosh 2023, arXiv:2310.00040, eqs. 3-5, divided by f): the rate at which f changes at a point that turns with the
-frame. r = 0 everywhere is what the fit tries to reach; Omega = 0 gives the lab frame, where a bar passes by and r oscillates. The
+frame. r = 0 everywhere is what the fit tries to reach; Omega = 0 and v0 = 0 give the lab frame, in which the catalogue's coordinates rest,
+a bar passes by and r oscillates (v0 alone says nothing there: only v0 - Omega x x0 belongs to the rotating frame). The
 mean of r over the stars in a column is the relative rate of change of the surface density there (the force term integrates to
 zero over velocity), so that the face-on maps have a meaning: a quadrupole in the lab, nothing but noise in the right frame.
 """
@@ -101,7 +102,7 @@ def non_stationarity(
     v0: Array | None = None,
     weights: Array | None = None,
 ) -> Stationarity:
-    """d ln f / dt in the rotating frame and with Omega = 0 (see `time_derivative` for shapes and units); bad points are left out.
+    """d ln f / dt in the rotating frame and in the lab, Omega = v0 = 0 (see `time_derivative` for shapes and units), without bad points.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def non_stationarity(
         Rates in km/s/kpc.
     """
     rotating = time_derivative(x, score, gradient, omega, x0=x0, v0=v0)
-    lab = time_derivative(x, score, gradient, np.zeros(3), x0=x0, v0=v0)
+    lab = time_derivative(x, score, gradient, np.zeros(3))
     good = np.isfinite(rotating) & np.isfinite(lab)
     return Stationarity(x[good], rotating[good], lab[good], None if weights is None else weights[good])
 
