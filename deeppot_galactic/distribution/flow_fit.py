@@ -24,6 +24,7 @@ from .matching import MatchingSettings, matching_draws, matching_loss
 from .members import member_checkpoint
 from .noise import NoisyBatches, NoisyStars
 from .padding import Padding
+from .symmetries import symmetry_images
 from .whitening import Whitening
 
 if TYPE_CHECKING:
@@ -54,13 +55,15 @@ def fit_flow(
     noisy: NoisyStars | None = None,
 ) -> FlowDistribution:
     """Train a flow on the stars ``x`` (n, 6) of the region, or of the volume and its padding; keywords as in `fit_score_matching`."""
-    y = whitening.whiten(torch.tensor(x, dtype=torch.float64))[0].float().to(device)
+    images = symmetry_images(reflect=settings.reflect, turn=settings.turn)
+    y = torch.stack([whitening.whiten(torch.tensor(x * np.array(image), dtype=torch.float64))[0].float() for image in images]).to(device)
     importance = torch.ones(len(x)) if weights is None else torch.from_numpy(weights / weights.mean()).float()
     importance = importance.to(device)
     rows, held = split_indices(len(x), validation_fraction, seed)
     held = held[:VALIDATION_ROWS].to(device)
-    batches: Callable[[int], Any] = ShuffledBatches(y[rows.to(device)], importance[rows.to(device)], size=settings.batch, seed=seed)
-    judged = y[held], importance[held]
+    stars = y[:, rows.to(device)].flatten(0, 1), importance[rows.to(device)].repeat(len(images))
+    batches: Callable[[int], Any] = ShuffledBatches(*stars, size=settings.batch, seed=seed)
+    judged = kept = y[0, held], importance[held]
     if noisy is not None:
         batches = NoisyBatches(noisy, rows, size=settings.batch, seed=seed, device=device)
         judged = tuple(part.to(device) for part in noisy(held.cpu().numpy(), VALIDATION_DRAW)[:2])
@@ -94,8 +97,6 @@ def fit_flow(
     )
     meta: dict[str, Any] = {"settings": asdict(settings), "seed": seed, "region": region.to_dict()}
     if isinstance(settings, MatchingSettings) and settings.finetune_steps > 0:
-        stars = y[rows.to(device)], importance[rows.to(device)]
-        kept = y[held], importance[held]
         meta["finetuning"] = _finetune(flow, stars, kept, settings, seed=seed, checkpoint=checkpoint, progress=progress)
         history.restarts += [{**restart, "stage": "fine-tuning"} for restart in meta["finetuning"]["history"]["restarts"]]
     flow = flow.cpu().requires_grad_(False)
@@ -107,6 +108,7 @@ def fit_flow(
         whitening=whitening,
         log_scale=float(np.log(n_stars / share)),
         padding=region if isinstance(region, Padding) else None,
+        images=images,
         volume=volume,
         n_stars=n_stars,
         history=history,

@@ -20,6 +20,7 @@ from ..errors import ConfigError
 from ..training import TrainingSettings
 from .flow import rk4, standard_normal
 from .noise import check_treatment
+from .symmetries import check_flow_symmetries
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -54,6 +55,8 @@ class LikelihoodSettings:
         Train on the stars beyond the volume too, thinned smoothly, see `padding` (appendix B); False ends at a hard edge.
     errors : {"ignore", "inject"}
         Whether the stars' coordinates are drawn anew from their errors at every epoch, see `deeppot_galactic.distribution.noise`.
+    reflect, turn : bool
+        Use the symmetry about z = 0, under rotation by pi: trained on all images of the stars, f is the mean over its own images.
     """
 
     estimator: str = "likelihood"
@@ -84,9 +87,12 @@ class LikelihoodSettings:
     whiten: bool = False
     pad: bool = True
     errors: str = "ignore"
+    reflect: bool = False
+    turn: bool = False
 
     def __post_init__(self) -> None:
         check_treatment(self.errors, known=("ignore", "inject"))
+        check_flow_symmetries(self)
         if self.trace not in ("exact", "hutchinson"):
             raise ConfigError(f"trace {self.trace!r} is unknown; choose exact or hutchinson")
         if self.solver not in (*ADAPTIVE, "rk4"):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..training import TrainingSettings
 from .noise import check_treatment
+from .symmetries import check_flow_symmetries
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -47,6 +48,8 @@ class MatchingSettings:
         and rate. The result is kept only where it raises the likelihood of the stars held out.
     errors : {"ignore", "inject"}
         Whether the stars' coordinates are drawn anew from their errors at every epoch, see `deeppot_galactic.distribution.noise`.
+    reflect, turn : bool
+        Use the symmetry about z = 0, under rotation by pi: trained on all images of the stars, f is the mean over its own images.
     """
 
     estimator: str = "flow-matching"
@@ -70,9 +73,12 @@ class MatchingSettings:
     finetune_batch: int = 512
     finetune_rate: float = 2e-4
     errors: str = "ignore"
+    reflect: bool = False
+    turn: bool = False
 
     def __post_init__(self) -> None:
         check_treatment(self.errors, known=("ignore", "inject"))
+        check_flow_symmetries(self)
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""

@@ -31,6 +31,7 @@ from .importance import resampled
 from .noise import NoisyBatches, NoisyStars, check_treatment
 from .normalisation import log_normalisation
 from .rebuild import precision_of
+from .symmetries import symmetry_images
 from .whitening import Whitening
 
 if TYPE_CHECKING:
@@ -288,13 +289,3 @@ def choose_features(whitening: Whitening, y: NDArray[np.float64]) -> Features:
     a = float(whitening.parameters["a"] / whitening.parameters["scale"][0])
     stretched = np.log1p((y[:, 0] ** 2 + y[:, 1] ** 2) / a**2)  # the sum of two squares
     return DiscFeatures(a=a, b=float(np.sqrt(0.5 * stretched.mean())))
-
-
-def symmetry_images(*, reflect: bool, turn: bool) -> list[list[float]]:
-    """Signs of (x, y, z, vx, vy, vz) under every element of the group that the symmetries generate, the identity first."""
-    images = [[1.0] * 6]
-    if reflect:
-        images.append([1.0, 1.0, -1.0, 1.0, 1.0, -1.0])
-    if turn:
-        images += [[-a, -b, c, -d, -e, f] for a, b, c, d, e, f in images]
-    return images

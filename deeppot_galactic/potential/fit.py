@@ -1,8 +1,8 @@
 """Fit Phi and the rotating frame: `fit_potential`.
 
 ``method="weak"``     the stars alone (`weak_fit`), under a minute.
-``method="linear"``   scores on a linear basis (`pointwise`), seconds after the weak fit, which always runs first and gives base, prior and part of
-                      the error: 31 to 46 s for 10^5 stars of a disc.
+``method="linear"``   scores on a linear basis (`pointwise`), seconds after the weak fit, which always runs first and gives base, prior
+                      and part of the error: 31 to 46 s for 10^5 stars of a disc.
 ``method="network"``  the network (`network_fit`), trained on stationarity (`stationarity`). With preset ``fast`` it starts from the base
                       of the weak fit and is anchored to its posterior; with ``paper`` it is Kalda, Green & Ghosh (2023): no base,
                       no anchor, residual on f.

@@ -28,7 +28,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..catalogue.volumes import Cylinder, Volume
-from ..distribution.score_matching import symmetry_images
+from ..distribution.symmetries import symmetry_images
 from ..errors import FitError
 from ..training import History, ShuffledBatches, TrainingSettings, split_indices, train
 from .fitted import Fitted
