@@ -90,9 +90,9 @@ def run(config: Config, out: str | Path, *, resume: bool = False, progress: Prog
     DeepPotError
         For bad input of any kind, before anything is written; or when a fit fails. Finished stages stay.
     """
-    from .training.distributed import process_group
+    from .training import process_group, threads
 
-    with process_group(config.run.device) as group, _threads(config.run.threads):
+    with process_group(config.run.device) as group, threads(config.run.threads):
         if not group.leads:
             follow(config, Path(out), group)
             return RunResult(Path(out), {}, Path(out) / "report.html")
@@ -278,19 +278,3 @@ def _noted_warnings(notes: list[str]) -> Iterator[None]:
         warnings.simplefilter("always", DeepPotWarning)
         warnings.showwarning = note
         yield
-
-
-@contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """Let torch use that many threads meanwhile (0: as it is)."""
-    if number == 0:
-        yield
-        return
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -6,8 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +18,11 @@ from torch.overrides import TorchFunctionMode
 import deeppot_galactic as dg
 from deeppot_galactic.distribution import base
 from deeppot_galactic.mocks import Plummer
+from deeppot_galactic.training import threads
 
 VOLUME = dg.Ball([0, 0, 0] * u.kpc, 3 * u.kpc)
 TRAINING: dict[str, Any] = {"preset": "quick", "steps": 80, "batch": 512, "width": 32, "validate_every": 20}
 RADAM = {"optimiser": "radam", "rate": 3e-3}
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -268,3 +257,15 @@ def test_tf32_is_asked_for_while_a_run_trains_and_not_after() -> None:
     with matmul_precision("single"):
         assert torch.get_float32_matmul_precision() == before
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_soap_gives_the_same_bits_with_any_number_of_threads(stars: dg.Tracers) -> None:
+    """It amplifies rounding, and therefore trains on one thread whatever is allowed."""
+    fits = []
+    for number in (1, 2):
+        with threads(number):
+            df = dg.fit_distribution(stars, VOLUME, **TRAINING)
+            assert torch.get_num_threads() == number
+        with threads(1):
+            fits.append(df.evaluate(stars.within(VOLUME).phase_space[:500])[1])
+    np.testing.assert_array_equal(fits[0], fits[1])

@@ -9,6 +9,7 @@ from .history import History
 from .loop import Progress, train
 from .schedules import Schedule, make_schedule
 from .settings import TrainingSettings
+from .threads import threads
 
 __all__ = [
     "History",
@@ -21,5 +22,6 @@ __all__ = [
     "process_group",
     "save_checkpoint",
     "split_indices",
+    "threads",
     "train",
 ]

@@ -22,6 +22,7 @@ from .divergence import DivergenceWatch
 from .history import History
 from .settings import TrainingSettings
 from .state import TrainingState
+from .threads import threads
 
 Progress = Callable[[str, int, int, dict[str, float]], None]
 """``progress(stage, done, total, values)``."""
@@ -99,30 +100,31 @@ def train(
     outcome = run.history.outcome
     if outcome == "running":
         watch.keep(run)
-    while outcome == "running" and run.step < settings.steps:
-        batch = batches(run.step) if draw is None else draw(batches(run.step), generator)
-        loss = shared_loss(group.share(batch))
-        run.update(loss, group.mean(loss))
-        recorded = run.step % settings.validate_every == 0 or run.step == settings.steps
-        if recorded:
-            train_loss = run.record(shared_validate)
-            if progress is not None and group.leads:
-                values = {"loss": train_loss, "validation": run.history.validation_loss[-1], "rate": run.history.rate[-1]}
-                progress(stage, run.step, settings.steps, values)
-        reason = watch.reason(run, recorded)
-        if reason is not None:
-            if watch.go_back(run, reason):
-                continue
-            outcome = "diverged"
-        elif recorded and settings.early_stopping and run.stale >= settings.early_stopping:
-            outcome = "stopped-early"
-        elif run.schedule.exhausted:
-            run.record(shared_validate)
-            outcome = "rate-exhausted"
-        elif run.step % settings.checkpoint_every == 0 and run.skipped_in_a_row == 0:
-            watch.keep(run)
-            if path is not None and group.leads:
-                run.save(path)
+    with threads(1 if settings.optimiser == "soap" and torch.device(device).type == "cpu" else 0):  # see `soap`
+        while outcome == "running" and run.step < settings.steps:
+            batch = batches(run.step) if draw is None else draw(batches(run.step), generator)
+            loss = shared_loss(group.share(batch))
+            run.update(loss, group.mean(loss))
+            recorded = run.step % settings.validate_every == 0 or run.step == settings.steps
+            if recorded:
+                train_loss = run.record(shared_validate)
+                if progress is not None and group.leads:
+                    values = {"loss": train_loss, "validation": run.history.validation_loss[-1], "rate": run.history.rate[-1]}
+                    progress(stage, run.step, settings.steps, values)
+            reason = watch.reason(run, recorded)
+            if reason is not None:
+                if watch.go_back(run, reason):
+                    continue
+                outcome = "diverged"
+            elif recorded and settings.early_stopping and run.stale >= settings.early_stopping:
+                outcome = "stopped-early"
+            elif run.schedule.exhausted:
+                run.record(shared_validate)
+                outcome = "rate-exhausted"
+            elif run.step % settings.checkpoint_every == 0 and run.skipped_in_a_row == 0:
+                watch.keep(run)
+                if path is not None and group.leads:
+                    run.save(path)
     run.history.outcome = "finished" if outcome == "running" else outcome
     if outcome == "diverged":
         _settle(run, watch, validate is not None)

@@ -9,8 +9,10 @@ and every ``refresh`` steps one power iteration with a QR decomposition moves th
 used here (128 x 128) the overhead is a few per cent of a step, and the score network needs several times fewer steps than with Adam.
 
 Where G G^T has (nearly) equal or vanishing eigenvalues its eigenvectors are those of the rounding errors, and Adam gives every direction
-a step of the same size. So the same seed gives the same bits on one machine with one number of threads, but other sums in another order
-(more threads, more processes, another machine) give another training of the same quality, not the same one within rounding.
+a step of the same size. Other sums in another order (more threads, more processes, another machine) would therefore give another
+training of the same quality, not the same one within rounding: after 1500 steps on one and on two threads scores differed by 1.7 % of
+their median, a third of their error. So `train` takes one thread with SOAP on a processor (as fast as two, the matrices being small),
+and the same seed gives the same bits on one machine whatever the number of threads.
 """
 
 from __future__ import annotations
