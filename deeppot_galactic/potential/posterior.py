@@ -18,6 +18,11 @@ Array = NDArray[np.float64]
 _CHUNK = 2048
 
 
+def _root(variance: Any) -> Any:
+    """Standard deviation of variances that rounding may have taken below zero, where a component is certain."""
+    return np.sqrt(np.maximum(variance, 0.0))
+
+
 class PotentialPosterior:
     """Posterior of a potential about its best fit; NumPy, kpc and km/s.
 
@@ -67,7 +72,7 @@ class PotentialPosterior:
         array, shape (N, 3)
             (km/s)^2/kpc.
         """
-        return np.sqrt(np.einsum("nii->ni", self.gradient_covariance(x)))
+        return _root(np.einsum("nii->ni", self.gradient_covariance(x)))
 
     def density_error(self, x: Array) -> Array:
         """Standard error of the density at each point.
@@ -85,7 +90,7 @@ class PotentialPosterior:
         parts = []
         for start in range(0, len(x), _CHUNK):
             rows = self.basis.laplacian(x[start : start + _CHUNK] - self.origin)
-            parts.append(np.sqrt(np.sum((rows @ self.covariance) * rows, axis=1)))
+            parts.append(_root(np.sum((rows @ self.covariance) * rows, axis=1)))
         return np.concatenate(parts) / (4.0 * np.pi * G) if parts else np.empty(0)
 
     def mean_density_error(self, x: Array) -> float:
@@ -105,7 +110,7 @@ class PotentialPosterior:
         for start in range(0, len(x), _CHUNK):
             total += self.basis.laplacian(x[start : start + _CHUNK] - self.origin).sum(axis=0)
         mean = total / max(len(x), 1)
-        return float(np.sqrt(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
+        return float(_root(mean @ self.covariance @ mean)) / (4.0 * np.pi * G)
 
     def weighted_density_error(self, x: Array, weights: Array) -> Array:
         """Standard errors of weighted sums of densities at the same number of points each.
@@ -127,7 +132,7 @@ class PotentialPosterior:
             part = slice(start, start + step)
             rows = self.basis.laplacian(x[part].reshape(-1, 3) - self.origin).reshape(*x[part].shape[:2], -1)
             mean = np.einsum("nm,nmk->nk", weights[part], rows)
-            out[part] = np.sqrt(np.sum((mean @ self.covariance) * mean, axis=1))
+            out[part] = _root(np.sum((mean @ self.covariance) * mean, axis=1))
         return out / (4.0 * np.pi * G)
 
     def to_arrays(self) -> tuple[dict[str, Array], dict[str, Any]]:

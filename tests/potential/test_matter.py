@@ -120,3 +120,10 @@ class _Everywhere:
 
     def in_training_volume(self, x):
         return VOLUME.contains(x)
+
+
+def test_a_variance_that_rounding_took_below_zero_is_none():
+    x = np.array([[8.0, 0.0, 0.0], [3.0, 1.0, 0.5]])
+    posterior = PotentialPosterior(BASIS, -1e-20 * np.eye(BASIS.size))
+    for error in (posterior.gradient_error(x), posterior.density_error(x), posterior.mean_density_error(x)):
+        assert np.all(error == 0.0)
