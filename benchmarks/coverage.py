@@ -125,7 +125,7 @@ def measure(name: str, cases: Iterator[Case], methods: list[str]) -> dict[str, A
             pulls[method].append((value - omega) / error)
             claims[method].append(error / omega)
         deviation = weak.potential.evaluate(places, 1)[1] - gradient
-        error = np.sqrt(np.einsum("nii->ni", weak.posterior.gradient_covariance(places)))
+        error = weak.posterior.gradient_error(places)
         forces["weak"].append(np.mean(np.abs(deviation) < error, axis=0))
         for method, model in models.items():
             deviation, error = model.acceleration(places * u.kpc).value + gradient, model.acceleration_error(places * u.kpc).value
