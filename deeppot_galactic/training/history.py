@@ -33,6 +33,8 @@ class History:
     restarts : list of dict
         Returns to an earlier state after a divergence: ``at`` which step, ``back_to`` which, ``rate_factor`` from then on, ``reason``;
         with a ``stage`` if it was not that of the losses, and the ``member`` of an ensemble or shells.
+    initial_loss : float
+        Loss on the validation set before the first update; NaN without one.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -43,6 +45,7 @@ class History:
     best_step: int = 0
     skipped: int = 0
     restarts: list[dict[str, Any]] = field(default_factory=list)
+    initial_loss: float = float("nan")
 
     def record(self, step: int, train_loss: float, validation_loss: float, rate: float) -> None:
         """Append one row.
@@ -76,6 +79,7 @@ class History:
             "best_step": self.best_step,
             "skipped": self.skipped,
             "restarts": [dict(restart) for restart in self.restarts],
+            "initial_loss": _json(self.initial_loss),
         }
 
     @classmethod
@@ -101,6 +105,7 @@ class History:
             best_step=int(values["best_step"]),
             skipped=int(values["skipped"]),
             restarts=[dict(restart) for restart in values.get("restarts", [])],
+            initial_loss=nan if values.get("initial_loss") is None else float(values["initial_loss"]),
         )
 
 

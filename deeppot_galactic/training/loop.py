@@ -99,6 +99,8 @@ def train(
     shared_validate = None if validate is None else _told_by_the_first(validate, group)
     outcome = run.history.outcome
     if outcome == "running":
+        if run.step == 0:
+            run.begin(shared_validate)
         watch.keep(run)
     with threads(1 if settings.optimiser == "soap" and torch.device(device).type == "cpu" else 0):  # see `soap`
         while outcome == "running" and run.step < settings.steps:

@@ -96,6 +96,12 @@ class TrainingState:
         self._set_numbers(state["numbers"])
         self.best_loss, self.history.best_step = best
 
+    def begin(self, validate: Callable[[], float] | None) -> None:
+        """The loss before the first update."""
+        if validate is not None:
+            with torch.no_grad():
+                self.history.initial_loss = float(validate())
+
     def update(self, loss: Tensor, value: float) -> None:
         """One step along the gradient of ``loss``; ``value`` is the loss over all processes."""
         settings = self.settings

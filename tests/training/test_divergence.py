@@ -116,3 +116,22 @@ def test_never_a_good_state(bad: float) -> None:
     model, _, batches, _ = steep_valley()
     with pytest.warns(DeepPotWarning), pytest.raises(FitError, match="at lower rates too"):
         train(model, lambda batch: model.weight.sum() * bad, batches, settings=TrainingSettings(steps=500))
+
+
+def test_a_rate_that_is_absurd_from_the_start_is_seen_at_the_first_row() -> None:
+    """Adam walks a bowl at a hundred times its width: far up from the first row on, but no row is far above the first."""
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[0.6, 0.8]]))
+    settings = TrainingSettings(steps=400, rate=30.0, optimiser="adam", schedule="cosine", warmup=0, ema=0.0, validate_every=10)
+    with pytest.warns(DeepPotWarning, match=r"at step 10 .* after 1 at first and 1 at best"):
+        history = train(
+            model,
+            lambda batch: (model.weight**2).sum(),
+            lambda step: (),
+            settings=settings,
+            validate=lambda: float((model.weight.detach() ** 2).sum()),
+        )
+    assert history.initial_loss == pytest.approx(1.0)
+    assert [restart["back_to"] for restart in history.restarts] == [0] * len(history.restarts)
+    assert float((model.weight.detach() ** 2).sum()) < 1.0
