@@ -199,7 +199,7 @@ class BallBasis:
     """Products of Legendre polynomials in a ball, even in z when its centre is in the plane, total degree from ``lowest`` to ``degree``."""
 
     def __init__(
-        self, *, center: Any, radius: float, degree: int = 8, lowest: int = 1, z_scale: float = 0.5, even: bool | None = None
+        self, *, center: Any, radius: float, degree: int = 10, lowest: int = 1, z_scale: float = 0.5, even: bool | None = None
     ) -> None:
         self.center, self.radius = np.asarray(center, dtype=float), float(radius)
         self.degree, self.lowest, self.z_scale = int(degree), int(lowest), float(z_scale)

@@ -91,14 +91,17 @@ def fit_network(
     priors, training = dict(frame.prior), frame.holding({})
     training.prior = {}
     error = weak.omega_error
+    in_part = "omega_z" in frame.free and anchored and not _holds_the_axis(points.volume)  # and other patterns may be taken for the bar
+    several = bool(set(frame.free) - {"omega_z"}) and not tilted
+    apart = _disagreement_of_scores(points, weak, seed) if identified and (in_part or several) else 0.0
     if "omega_z" in frame.free and frame.about_z and not identified:
         if "omega_z" in priors:
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
         training = training.holding({"omega_z": weak.solution.omega})
     elif "omega_z" in frame.free and identified and anchored:
-        if not _holds_the_axis(points.volume):
-            error = float(np.hypot(error, _disagreement_of_scores(points, weak, seed)))
+        if in_part:
+            error = float(np.hypot(error, apart))
         if "omega_z" in priors:
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
@@ -116,8 +119,8 @@ def fit_network(
     file = None if checkpoint is None else Path(checkpoint)
     inner, fitted, history, scale, rate = trained(training, file)
     covariance = frame_covariance(points.points, points.score, rate, fitted)
-    if set(frame.free) - {"omega_z"} and identified and not tilted:
-        covariance *= _noise_of_scores(points, weak, rate, fitted, seed)
+    if several and identified:
+        covariance *= _noise_of_scores(points, apart, rate, fitted)
     if "omega_z" in frame.free and not tilted and (identified or frame.about_z):
         if identified and not anchored:
             error = float(np.hypot(error, fitted.omega_vector[2] - weak.solution.omega))
@@ -188,14 +191,14 @@ def _disagreement_of_scores(points: GradientSample, weak: WeakFit, seed: int) ->
     return float(np.sqrt(max((alone.omega - weak.solution.omega) ** 2 - alone.omega_error**2, 0.0)))
 
 
-def _noise_of_scores(points: GradientSample, weak: WeakFit, rate: Array, frame: RotatingFrame, seed: int) -> float:
-    """How many times the variance of Omega_z that the scores claim is exceeded by their distance from the weak form; at least 1.
+def _noise_of_scores(points: GradientSample, apart: float, rate: Array, frame: RotatingFrame) -> float:
+    """How many times the variance of Omega_z that the scores claim is exceeded by their distance ``apart`` from the weak form; at least 1.
 
     Errors of learned scores reach across the volume, which no scatter of the residuals shows, and enter all components alike.
     """
     alone = RotatingFrame(frame.omega, x0=frame.x0, v0=frame.v0, free=("omega_z",))
     claimed = float(frame_covariance(points.points, points.score, rate, alone)[0, 0])
-    return 1.0 + _disagreement_of_scores(points, weak, seed) ** 2 / claimed
+    return 1.0 + apart**2 / claimed
 
 
 def train_network(
