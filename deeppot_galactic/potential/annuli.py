@@ -1,4 +1,4 @@
-r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar.
+r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar; angular speeds of the stars.
 
 With h_k a smooth bump in annulus k and g(z) a roll-off in height, b_k = g(z) h_k(R) e^{-i m phi}; its sum over the stars is the harmonic
 of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`).
@@ -20,6 +20,7 @@ SIGNIFICANCE = 5.0  # of the m = 2 amplitude in an annulus that counts
 CHUNK = 65536
 _N_ANNULI = 14
 _SAME_PHASE = np.radians(7.0)
+_Z = np.array([0.0, 0.0, 1.0])
 
 
 def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
@@ -138,3 +139,11 @@ def bar_radii(stars: Array, volume: Cylinder, weights: Array | None = None) -> t
     significance = np.abs(harmonic) / np.sqrt(np.maximum(0.5 * power, 1e-300))
     chosen = bar_annuli(amplitude, significance, -np.angle(harmonic) / 2.0)
     return (float(edges[chosen, 0].min()), float(edges[chosen, 1].max())) if chosen.any() else None
+
+
+def angular_speeds(phase_space: Array, axis: Array = _Z) -> tuple[float, float]:
+    """Median and half the central 68 % range of the stars' angular speeds L / R^2 about an axis (3,) of length one, in km/s/kpc."""
+    across = np.cross(axis, phase_space[:, :3])
+    speeds = np.sum(across * phase_space[:, 3:], axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-6)
+    low, middle, high = np.quantile(speeds, (0.16, 0.5, 0.84))
+    return float(middle), float(0.5 * (high - low))

@@ -232,6 +232,7 @@ def _describe(weak: WeakFit) -> dict[str, Any]:
         "statistical": s.omega_error,
         "systematic": weak.systematic,
         "identified": s.identified,
+        "from_continuity": weak.from_continuity,
         "chi2_per_row": s.chi2 / s.n_rows,
         "density_scatter": s.scales.scatter,
         "density_smoothness": s.scales.smoothness,

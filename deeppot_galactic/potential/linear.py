@@ -273,6 +273,16 @@ def solve(
     )
 
 
+def with_omega(solution: LinearSolution, error: float) -> LinearSolution:
+    """The solution with Omega held, when it is only known with an ``error`` from elsewhere: the coefficients follow it."""
+    follow = solution.covariance[1:, 0] / solution.covariance[0, 0]
+    covariance = solution.covariance.copy()
+    covariance[1:, 1:] += error**2 * np.outer(follow, follow)
+    covariance[0, 1:] = covariance[1:, 0] = error**2 * follow
+    covariance[0, 0] = error**2
+    return replace(solution, covariance=covariance, follow=follow)
+
+
 def product(value: float, error: float, prior: tuple[float, float]) -> tuple[float, float]:
     """Mean and standard deviation of the product of two Gaussians; an infinite ``error`` leaves the prior."""
     mean, sigma = prior

@@ -44,9 +44,8 @@ from ..catalogue.tracers import Tracers
 from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, CatalogueError, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
-from .annuli import CHUNK, SIGNIFICANCE, annuli, bar_annuli, end_speeds, star_sums
+from .annuli import CHUNK, SIGNIFICANCE, angular_speeds, annuli, bar_annuli, end_speeds, star_sums
 from .moments import Progress, WeakForm
-from .weak_fit import angular_speeds
 
 Array = NDArray[np.float64]
 
@@ -168,14 +167,27 @@ def pattern_speed(
         reach = copies.reaching(volume)
         inside, copies = tracers.select(reach), copies[reach]
     weights = None if inside.weights is None else np.asarray(inside.weights, dtype=float)
-    # A mask is not axisymmetric, so that its sums in annuli hold more than the pattern.
-    if isinstance(volume, Cylinder) and volume.mask is None:
-        result = _disc(inside.phase_space, volume, weights, n_bootstrap, seed, progress, copies)
-    else:
-        result = _elsewhere(inside.phase_space, volume, weights, n_bootstrap, seed, copies)
+    result = continuity(inside.phase_space, volume, weights, n_bootstrap=n_bootstrap, seed=seed, progress=progress, copies=copies)
     if not result.detected:
         warnings.warn(AxisymmetryWarning(result.message), stacklevel=2)
     return result
+
+
+def continuity(
+    stars: Array,
+    volume: Volume,
+    weights: Array | None,
+    *,
+    n_bootstrap: int = 100,
+    seed: int = 0,
+    progress: Progress | None = None,
+    copies: Copies | None = None,
+) -> PatternSpeed:
+    """`pattern_speed` of the stars (n, 6) in a volume, in kpc and km/s, with weights (n,), without its checks and its warning."""
+    # A mask is not axisymmetric, so that its sums in annuli hold more than the pattern.
+    if isinstance(volume, Cylinder) and volume.mask is None:
+        return _disc(stars, volume, weights, n_bootstrap, seed, progress, copies)
+    return _elsewhere(stars, volume, weights, n_bootstrap, seed, copies)
 
 
 def _disc(

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .annuli import angular_speeds
 from .frame import RotatingFrame, rotation_columns
-from .weak_fit import angular_speeds
 
 Array = NDArray[np.float64]
 

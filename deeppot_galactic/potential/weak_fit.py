@@ -7,7 +7,8 @@
    with those of the prior on the density (`linear`) as step 3 has them; the last solution chooses those of the prior once more, for the
    galaxy that may change.
 
-The error of Omega joins the posterior width with the disagreement between solutions from parts of the equations.
+The error of Omega joins the posterior width with the disagreement between solutions from parts of the equations. Where noise leaves Omega
+open, and continuity alone, whose test is another one (`pattern`), sees a pattern, Omega is held at its speed with its error.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from ..catalogue.volumes import Cylinder, Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import NFW, AnalyticPotential, MiyamotoNagai, Sum
-from .annuli import bar_radii
+from .annuli import angular_speeds, bar_radii
 from .basis import Basis, DiscBasis, LinearPotential, basis_for
 from .evolution import Evolution, Layout, weak_quadratic
-from .linear import DensityPrior, LinearSolution, PriorScales, given_omega, solve
+from .linear import DensityPrior, LinearSolution, PriorScales, given_omega, solve, with_omega
 from .moments import N_FIELDS, Progress, WeakEquations, WeakForm, test_basis
+from .pattern import continuity
 from .posterior import PotentialPosterior
 
 Array = NDArray[np.float64]
@@ -38,7 +40,6 @@ _BASE_STARS = 40_000
 CHANGES = (0.0, 0.003, 0.006, 0.01, 0.02, 0.04)
 WOBBLES = (0.0, 0.01, 0.02, 0.03, 0.05)
 _WOBBLE = 0.03
-_Z = np.array([0.0, 0.0, 1.0])
 _BASE_WIDTHS = (1.0, 0.7, 0.7, 1.5, 0.7)  # prior widths of ln (M, a, b, M_halo, r_s)
 
 
@@ -108,18 +109,10 @@ def fit_base(weak: WeakForm, *, seed: int = 0) -> AnalyticPotential:
     return model
 
 
-def angular_speeds(phase_space: Array, axis: Array = _Z) -> tuple[float, float]:
-    """Median and half the central 68 % range of the stars' angular speeds L / R^2 about an axis (3,) of length one, in km/s/kpc."""
-    across = np.cross(axis, phase_space[:, :3])
-    speeds = np.sum(across * phase_space[:, 3:], axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-6)
-    low, middle, high = np.quantile(speeds, (0.16, 0.5, 0.84))
-    return float(middle), float(0.5 * (high - low))
-
-
 @dataclass
 class WeakFit:
-    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, the radii of the bar, and the prior
-    on the density."""
+    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, the radii of the bar, the prior
+    on the density, and whether Omega is that of continuity alone."""
 
     potential: LinearPotential
     solution: LinearSolution
@@ -128,6 +121,7 @@ class WeakFit:
     evolution: Evolution
     bar: tuple[float, float] | None
     density_prior: DensityPrior
+    from_continuity: bool = False
 
     @property
     def omega_error(self) -> float:
@@ -196,14 +190,27 @@ def fit_weak(
         potential = LinearPotential(base, basis, solution.coefficients)
         system.equations = weak.linearize(equations, solution.omega, potential, drag=last, progress=progress)
         solution = system.solve(Evolution(), omega=solution.omega)
+    seen = None if held is not None or solution.identified else _continuity(weak, seed)
+    if seen is not None:
+        system.held = seen[0]
+        solution = system.solve(Evolution(), omega=seen[0])
     evolution, omega, error = _averaged(system, solution)
     solution = system.solve(evolution, omega=solution.omega, nonnegative=True)
     systematic = 0.0
-    if solution.identified:
+    if seen is not None:
+        solution = with_omega(solution, seen[1])
+    elif solution.identified:
         solution.omega, solution.covariance = omega, _with_variance(solution.covariance, error**2)
         if held is None:
             systematic = _disagreement(system, evolution, solution)
-    return WeakFit(LinearPotential(base, basis, solution.coefficients), solution, systematic, base, evolution, bar, prior)
+    potential = LinearPotential(base, basis, solution.coefficients)
+    return WeakFit(potential, solution, systematic, base, evolution, bar, prior, from_continuity=seen is not None)
+
+
+def _continuity(weak: WeakForm, seed: int) -> tuple[float, float] | None:
+    """Omega and its error from continuity alone, where it sees a pattern."""
+    speed = continuity(weak.stars, weak.volume, weak.weights, seed=seed, copies=weak.copies)
+    return (float(speed.value.value), float(speed.error.value)) if speed.detected else None
 
 
 @dataclass

@@ -13,7 +13,7 @@ from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
 from deeppot_galactic.potential import linear
 from deeppot_galactic.potential.analytic import MiyamotoNagai
 from deeppot_galactic.potential.basis import DiscBasis
-from deeppot_galactic.potential.linear import DensityPrior, PriorScales, Quadratic, solve
+from deeppot_galactic.potential.linear import DensityPrior, PriorScales, Quadratic, solve, with_omega
 from deeppot_galactic.potential.moments import WeakForm
 from deeppot_galactic.potential.pattern import pattern_speed
 from deeppot_galactic.potential.weak_fit import fit_weak
@@ -127,6 +127,48 @@ def test_weak_fit_recovers_forces_and_omega_within_its_errors(ergodic, fit):
     assert np.median(np.linalg.norm(deviation, axis=1) / np.linalg.norm(truth, axis=1)) < 0.08
     whitened = np.linalg.solve(np.linalg.cholesky(weak.posterior.gradient_covariance(x)), deviation[:, :, None])[:, :, 0]
     assert np.median(np.sum(whitened**2, axis=1)) < 12.0
+
+
+def test_where_the_equations_leave_omega_open_it_is_that_of_continuity(ergodic, monkeypatch):
+    w = ergodic.sample(20_000, np.random.default_rng(5))
+    ball = Ball([2.0, 0.7, 0.0] * u.kpc, 1.7 * u.kpc)
+    own = fit_weak(w, ball)
+    assert own.solution.identified
+    assert not own.from_continuity
+    monkeypatch.setattr(linear, "MIN_SIGNAL", 1e6)
+    weak, speed = fit_weak(w, ball), pattern_speed(Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s), ball)
+    assert weak.from_continuity
+    assert weak.solution.identified
+    assert weak.solution.omega == pytest.approx(speed.value.value)
+    assert weak.omega_error == pytest.approx(speed.error.value)
+    # The coefficients follow Omega as a fit at another speed says.
+    other = fit_weak(w, ball, held=weak.solution.omega + 1.0)
+    x = w[ball.contains(w[:, :3])][:300, :3]
+    gradient = weak.potential.basis.evaluate(x, 1)[1]
+    moved = np.einsum("nkd,k->nd", gradient, weak.solution.follow)
+    found = other.potential.evaluate(x, 1)[1] - weak.potential.evaluate(x, 1)[1]
+    share = float(np.sum(moved * found) / np.sum(moved**2))  # not one: the covariance of the equations depends on Omega, too
+    assert 0.6 < share < 1.8
+    assert np.sum(moved * found) > 0.9 * np.linalg.norm(moved) * np.linalg.norm(found)
+
+
+def test_with_omega_known_from_elsewhere_the_coefficients_follow_it(fit):
+    weak = fit[2]
+    prior, rng = weak.density_prior, np.random.default_rng(7)
+    k = weak.potential.basis.size
+    rows = rng.normal(size=(k + 30, k + 1)) * np.sqrt(np.r_[1.0, np.diag(prior.matrix)])
+    quadratic = Quadratic.from_rows(rows, rng.normal(size=k + 30))
+    held = solve(quadratic, prior, held=30.0, scales=PriorScales(0.4, 0.5), nonnegative=False)
+    wide = with_omega(held, 2.0)
+    inner = quadratic.hessian[1:, 1:] + prior.precision(PriorScales(0.4, 0.5))[0]
+    follow = -np.linalg.solve(inner, quadratic.hessian[1:, 0])
+    size = np.sqrt(np.diag(np.linalg.inv(inner)))
+    np.testing.assert_allclose(wide.follow / size, follow / size, rtol=1e-4, atol=1e-6 * np.abs(follow / size).max())
+    inflation = max(held.chi2 / held.n_rows, 1.0)
+    expected = inflation * np.linalg.inv(inner) + 4.0 * np.outer(follow, follow)
+    np.testing.assert_allclose(wide.covariance[1:, 1:] / np.outer(size, size), expected / np.outer(size, size), rtol=1e-4, atol=1e-5)
+    assert wide.omega_error == 2.0
+    np.testing.assert_allclose(wide.covariance[1:, 0] / size, 4.0 * follow / size, rtol=1e-4, atol=1e-6 * np.abs(follow / size).max())
 
 
 def test_density_is_not_negative_where_constrained(fit):
