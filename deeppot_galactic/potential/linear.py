@@ -239,7 +239,8 @@ def solve(
     held : float, optional
         Omega in km/s/kpc, where it is not to be fitted.
     typical_omega : (mean, sigma)
-        Angular speeds of the stars: what Omega falls back to when the data do not determine it.
+        Angular speeds of the stars: what Omega falls back to when the data do not determine it, with sigma or |mean|, whichever is larger,
+        for its error.
     scales : PriorScales, optional
         tau and sigma; chosen by evidence where absent.
     nonnegative : bool
@@ -254,7 +255,7 @@ def solve(
     if omega_prior is None:
         information = quadratic.omega_information(prior.matrix / _TYPICAL_SCATTER**2)
         if information < MIN_SIGNAL * quadratic.noise_error:
-            identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], 0.5 * abs(typical_omega[0])))
+            identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], abs(typical_omega[0])))
             quadratic = quadratic.uncorrected()
     candidates = [_optimum(quadratic, prior, one, omega_prior) for one in (prior.scales if scales is None else [scales])]
     best, evidence, theta, factor = max(candidates, key=lambda c: c[1] + c[0].log_prior)
@@ -267,7 +268,7 @@ def solve(
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
-    omega = float(theta[0]) if held is None else held
+    omega = held if held is not None else float(theta[0]) if identified else typical_omega[0]
     return LinearSolution(
         omega, theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, best, n_active, follow, identified
     )
