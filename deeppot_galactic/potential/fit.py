@@ -32,7 +32,7 @@ from .frame import RotatingFrame
 from .linear import given_omega
 from .model import PotentialModel
 from .moments import Progress
-from .pointwise import fit_pointwise
+from .pointwise import covariance_of_scores, fit_pointwise
 from .posterior import PotentialPosterior
 from .recentred import about_axis
 from .settings import PotentialSettings, resolve_settings
@@ -212,6 +212,7 @@ def _from_scores(points: GradientSample, frame: RotatingFrame, weak: WeakFit, pr
         points.points, points.score, points.volume, weak.base, weights=points.weights, prior=weak.density_prior, held=held, seed=seed
     )
     error = float(np.linalg.norm([solution.omega_error, solution.omega - weak.solution.omega, weak.omega_error]))
+    solution.covariance[1:, 1:] = covariance_of_scores(points.points[:, :3], inner.basis, solution, weak.solution)
     if prior is not None:
         solution = given_omega(solution, error if weak.solution.identified else np.inf, prior, weak.density_prior)
         inner, error = LinearPotential(weak.base, inner.basis, solution.coefficients), solution.omega_error

@@ -5,24 +5,34 @@ At points (x, v) of f with s = grad ln f and a frame about z,
     r = -v . s_x + Omega [ (e_z x x) . s_x + (e_z x v) . s_v ] + grad Phi_base . s_v + sum_k c_k grad B_k . s_v
 
 is linear in (Omega, c). Iteratively re-weighted least squares with weights (1 + (r / tau_r)^2)^(-1/2) minimises the pseudo-Huber loss of
-`stationarity`; prior, evidence and density >= 0 are those of `linear`. The covariance is the sandwich H^-1 (sum w^2 r^2 a a^T) H^-1.
+`stationarity`; prior, evidence and density >= 0 are those of `linear`. The covariance is the sandwich S = H^-1 (sum w^2 r^2 a a^T) H^-1.
+
+That takes the points for independent. Errors of learned scores are not: neighbours share them, and S claims a tenth of the errors of the
+forces. What the stars leave open is in the weak form's covariance W; how far the two potentials are apart shows what the scores add.
+`covariance_of_scores` is W + k S with the least k >= 1 for which half of the differences between the forces are as small as it claims.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from ..catalogue.volumes import Volume
 from .analytic import AnalyticPotential
 from .basis import Basis, LinearPotential, basis_for
 from .linear import DensityPrior, LinearSolution, Quadratic, solve
+from .posterior import PotentialPosterior
 
 Array = NDArray[np.float64]
 _CHUNK = 4096
 _ITERATIONS, _CHOOSING = 8, 3  # of which the first choose the scales of the prior
+_PLACES = 1000  # at which forces are compared
+_MEDIAN = 0.4549  # of chi^2 with one degree of freedom
+_LOG_FACTOR = 20.0  # largest ln k
 
 
 class PointwiseSystem:
@@ -158,3 +168,34 @@ def iterate(system: PointwiseSystem, prior: DensityPrior, *, held: float | None 
     inverse = solution.covariance
     solution.covariance = inverse @ meat @ inverse
     return solution, quadratic, total
+
+
+def covariance_of_scores(x: Array, basis: Basis, scores: LinearSolution, weak: LinearSolution) -> Array:
+    """Covariance of the coefficients of a fit to learned scores (module docstring).
+
+    Parameters
+    ----------
+    x : (n, 3) array
+        Positions of stars, kpc.
+    basis : Basis
+        Of both solutions.
+    scores, weak : LinearSolution
+        On the scores, and of the weak form, about the same base.
+
+    Returns
+    -------
+    (K, K) array, (km/s)^4
+    """
+    x = x[np.linspace(0, len(x) - 1, min(_PLACES, len(x))).astype(int)]
+    own, stars = scores.covariance[1:, 1:], weak.covariance[1:, 1:]
+    apart = np.einsum("nkd,k->nd", basis.evaluate(x, 1)[1], scores.coefficients - weak.coefficients) ** 2
+    of_scores, of_stars = (PotentialPosterior(basis, c).gradient_error(x) ** 2 for c in (own, stars))
+    known = of_scores > 0.0
+
+    def excess(log_factor: float) -> float:
+        return float(np.median((apart / (np.exp(log_factor) * of_scores + of_stars))[known])) - _MEDIAN
+
+    if not known.any() or excess(0.0) <= 0.0:
+        return stars + own
+    largest: Any = _LOG_FACTOR if excess(_LOG_FACTOR) > 0.0 else brentq(excess, 0.0, _LOG_FACTOR)
+    return stars + np.exp(largest) * own
