@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deeppot_galactic import read_tracers
+from deeppot_galactic.catalogue.truth import read_truth
 from deeppot_galactic.mocks import ErgodicBar, Plummer, StaeckelDisc
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 
@@ -100,3 +102,23 @@ def test_the_scripts_run(script, name, expected, tmp_path, snapshot):
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     assert [result[name] for result in json.loads(out.read_text())["results"]] == expected
+
+
+@pytest.mark.slow
+def test_an_unseen_galaxy_knows_its_truth(tmp_path):
+    out = tmp_path / "unseen.npz"
+    environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(FOLDER / "unseen.py"), "--seed", "3", "--stars", "4000", "--epochs", "1", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    truth, stars = read_truth(out), read_tracers(out)
+    assert len(stars) == 4000
+    assert 1.1 < truth.corotation / truth.bar_length < 1.7
+    near = np.linalg.norm(truth.positions, axis=1) < 3.0
+    inward = np.einsum("nd,nd->n", truth.positions, truth.accelerations)[near]
+    assert (inward < 0.0).all()
+    assert (truth.density > 0.0).all()
+    # Stars crowd along the bar's long axis, which lies at the angle that is told.
+    x, y = stars.phase_space[:, 0], stars.phase_space[:, 1]
+    inside = np.hypot(x, y) < truth.bar_length
+    assert abs(np.angle(np.mean(np.exp(2j * (np.arctan2(y, x)[inside] - truth.bar_angle))))) < 0.4
