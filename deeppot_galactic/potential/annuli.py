@@ -1,4 +1,4 @@
-r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar; angular speeds of the stars.
+r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar; what volumes and stars know of it.
 
 With h_k a smooth bump in annulus k and g(z) a roll-off in height, b_k = g(z) h_k(R) e^{-i m phi}; its sum over the stars is the harmonic
 of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`).
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..catalogue.copies import Copies
-from ..catalogue.volumes import Cylinder
+from ..catalogue.volumes import Cylinder, Volume
 
 Array = NDArray[np.float64]
 
@@ -21,6 +21,8 @@ CHUNK = 65536
 _N_ANNULI = 14
 _SAME_PHASE = np.radians(7.0)
 _Z = np.array([0.0, 0.0, 1.0])
+LOCAL_SCATTER = 0.12
+"""By what fraction patterns in parts of a galaxy differ from its bar: rms of the twelve balls of P tables 3 and 4."""
 
 
 def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
@@ -147,3 +149,14 @@ def angular_speeds(phase_space: Array, axis: Array = _Z) -> tuple[float, float]:
     speeds = np.sum(across * phase_space[:, 3:], axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-6)
     low, middle, high = np.quantile(speeds, (0.16, 0.5, 0.84))
     return float(middle), float(0.5 * (high - low))
+
+
+def holds_the_axis(volume: Volume) -> bool:
+    """Whether the bar can be seen as a whole, so that no other pattern is taken for it."""
+    return volume.mask is None and (isinstance(volume, Cylinder) or bool(volume.contains(np.array([[0.0, 0.0, volume.center[2]]]))[0]))
+
+
+def local_scatter(volume: Volume, omega: float) -> float:
+    """How much the pattern in a part of the galaxy may differ from the bar's, km/s/kpc: spirals and evolution, of which the stars there do
+    not know; 0 where the volume holds the axis."""
+    return 0.0 if holds_the_axis(volume) else LOCAL_SCATTER * abs(omega)

@@ -29,7 +29,7 @@ from .basis import LinearPotential
 from .checks import check_density, check_points, check_scores
 from .fitted import Fitted
 from .frame import RotatingFrame
-from .linear import given_omega
+from .linear import given_omega, with_omega
 from .model import PotentialModel
 from .moments import Progress
 from .pointwise import covariance_of_scores, fit_pointwise
@@ -183,12 +183,12 @@ def _not_determined(weak: WeakFit, prior: Prior | None) -> str:
     if prior is not None:
         return f"the stars are axisymmetric within their noise: Omega = {prior[0]:.0f} +- {prior[1]:.0f} km/s/kpc is only its prior"
     spread = f"{weak.solution.omega:.0f} +- {weak.omega_error:.0f} km/s/kpc"
-    return f"the stars are axisymmetric within their noise: Omega = {spread} is only the range of their angular speeds"
+    return f"the stars are axisymmetric within their noise: Omega = {spread} is only the median of their angular speeds"
 
 
 def _not_determined_along(axis: OpenAxis, frame: RotatingFrame) -> str:
     direction = ", ".join(f"{component:.2f}" for component in axis.direction)
-    spread = f"{axis.omega:.0f} +- {axis.error:.0f} km/s/kpc, the range of their angular speeds"
+    spread = f"{axis.omega:.0f} +- {axis.error:.0f} km/s/kpc, the median of their angular speeds"
     prior = ", and its prior" if any(name.startswith("omega") for name in frame.prior) else ""
     return f"the stars are axisymmetric about ({direction}) within the noise of their scores: Omega along it is only {spread}{prior}"
 
@@ -207,22 +207,33 @@ def _from_weak_form(frame: RotatingFrame, weak: WeakFit, prior: Prior | None) ->
 
 def _from_scores(points: GradientSample, frame: RotatingFrame, weak: WeakFit, prior: Prior | None, held: float | None, seed: int) -> Fitted:
     """Phi and Omega of the scores on the linear basis; Omega is the weak form's where the stars do not determine it."""
-    held = held if weak.solution.identified else weak.solution.omega
+    known = held is None and (weak.from_continuity or not weak.solution.identified)  # scores know no more of so weak a pattern
+    if known and prior is not None:
+        weak = weak.given(prior, weak.omega_error)
     inner, solution = fit_pointwise(
-        points.points, points.score, points.volume, weak.base, weights=points.weights, prior=weak.density_prior, held=held, seed=seed
+        points.points,
+        points.score,
+        points.volume,
+        weak.base,
+        weights=points.weights,
+        prior=weak.density_prior,
+        held=weak.solution.omega if known else held,
+        seed=seed,
     )
-    error = float(np.linalg.norm([solution.omega_error, solution.omega - weak.solution.omega, weak.omega_error]))
-    solution.covariance[1:, 1:] = covariance_of_scores(points.points[:, :3], inner.basis, solution, weak.solution)
-    if prior is not None:
-        solution = given_omega(solution, error if weak.solution.identified else np.inf, prior, weak.density_prior)
-        inner, error = LinearPotential(weak.base, inner.basis, solution.coefficients), solution.omega_error
+    if known:
+        solution, error = with_omega(solution, weak.frame_error), weak.omega_error
+    else:
+        error = float(np.linalg.norm([solution.omega_error, solution.omega - weak.solution.omega, weak.omega_error]))
+        if prior is not None:
+            solution = given_omega(solution, error, prior, weak.density_prior)
+            inner, error = LinearPotential(weak.base, inner.basis, solution.coefficients), solution.omega_error
     meta = {
         "chi2_per_row": solution.chi2 / solution.n_rows,
         "density_scatter": solution.scales.scatter,
         "density_smoothness": solution.scales.smoothness,
     }
-    posterior = PotentialPosterior(inner.basis, solution.covariance[1:, 1:])
-    return Fitted(inner, *_about_z(frame, solution.omega, error), posterior, meta=meta)
+    covariance = covariance_of_scores(points.points[:, :3], inner.basis, solution, weak.solution)
+    return Fitted(inner, *_about_z(frame, solution.omega, error), PotentialPosterior(inner.basis, covariance), meta=meta)
 
 
 def _describe(weak: WeakFit) -> dict[str, Any]:
@@ -232,6 +243,7 @@ def _describe(weak: WeakFit) -> dict[str, Any]:
         "omega_error": weak.omega_error,
         "statistical": s.omega_error,
         "systematic": weak.systematic,
+        "local": weak.local,
         "identified": s.identified,
         "from_continuity": weak.from_continuity,
         "chi2_per_row": s.chi2 / s.n_rows,

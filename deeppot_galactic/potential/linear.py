@@ -200,7 +200,7 @@ class LinearSolution:
     n_active : int
         Density constraints that hold with equality.
     follow : (K,) array
-        dc / dOmega, how the coefficients follow Omega at the optimum; zero where Omega is held or not determined.
+        dc / dOmega, how the coefficients follow Omega at the optimum; zero where Omega is held or not determined, but for `with_omega`.
     identified : bool
         False where the tracers are axisymmetric within their noise, so that Omega is not determined.
     """
@@ -268,7 +268,7 @@ def solve(
     n_active = 0
     if nonnegative:
         theta, n_active = _nonnegative(theta, factor, prior)
-    omega = held if held is not None else float(theta[0]) if identified else typical_omega[0]
+    omega = float(theta[0]) if held is None else held
     return LinearSolution(
         omega, theta[1:], covariance, quadratic.chi2(theta), quadratic.n_rows, evidence, best, n_active, follow, identified
     )
@@ -312,8 +312,8 @@ def given_omega(solution: LinearSolution, error: float, omega_prior: tuple[float
     omega, sigma = product(solution.omega, error if solution.identified else np.inf, omega_prior)
     old = solution.covariance
     covariance, coefficients = old.copy(), solution.coefficients + solution.follow * (omega - solution.omega)
-    if solution.identified:
-        share = (sigma / error) ** 2
+    if old[0, 0] > 0.0:
+        share = (sigma / error) ** 2 if solution.identified else sigma**2 / old[0, 0]
         covariance[1:, 1:] -= (1.0 - share) * np.outer(old[1:, 0], old[0, 1:]) / old[0, 0]
         covariance[0, 1:] = covariance[1:, 0] = old[1:, 0] * sigma * np.sqrt(share / old[0, 0])
     covariance[0, 0] = sigma**2

@@ -27,10 +27,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..catalogue.volumes import Cylinder, Volume
+from ..catalogue.volumes import Cylinder
 from ..distribution.symmetries import symmetry_images
 from ..errors import FitError
 from ..training import History, ShuffledBatches, TrainingSettings, split_indices, train
+from .annuli import holds_the_axis
 from .fitted import Fitted
 from .frame import RotatingFrame, frame_covariance, stationarity_rate
 from .linear import LinearSolution, collocation_points
@@ -91,21 +92,21 @@ def fit_network(
     priors, training = dict(frame.prior), frame.holding({})
     training.prior = {}
     error = weak.omega_error
-    in_part = "omega_z" in frame.free and anchored and not _holds_the_axis(points.volume)  # and other patterns may be taken for the bar
+    sees_part = "omega_z" in frame.free and anchored and not holds_the_axis(points.volume)
     several = bool(set(frame.free) - {"omega_z"}) and not tilted
-    apart = _disagreement_of_scores(points, weak, seed) if identified and (in_part or several) else 0.0
+    apart = _disagreement_of_scores(points, weak, seed) if identified and (sees_part or several) else 0.0
     if "omega_z" in frame.free and frame.about_z and not identified:
         if "omega_z" in priors:
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
         training = training.holding({"omega_z": weak.solution.omega})
     elif "omega_z" in frame.free and identified and anchored:
-        if in_part:
+        if sees_part:
             error = float(np.hypot(error, apart))
         if "omega_z" in priors:
             weak = weak.given(priors.pop("omega_z"), error)
             error = weak.omega_error
-        training = training.starting_from(weak.solution.omega, weak.omega_error)
+        training = training.starting_from(weak.solution.omega, weak.frame_error)
     elif "omega_z" in frame.free and identified and settings.start == "linear":
         training = training.with_vectors(np.array([*frame.omega_vector[:2], _linear_solution(points, weak, seed).omega]))
 
@@ -169,11 +170,6 @@ def _with_error(covariance: Array, k: int, error: float) -> Array:
     out = covariance * np.outer(factor, factor)
     out[k, k] = error**2
     return out
-
-
-def _holds_the_axis(volume: Volume) -> bool:
-    """Whether the bar can be seen as a whole, so that no other pattern is taken for it."""
-    return volume.mask is None and (isinstance(volume, Cylinder) or bool(volume.contains(np.array([[0.0, 0.0, volume.center[2]]]))[0]))
 
 
 def _linear_solution(points: GradientSample, weak: WeakFit, seed: int) -> LinearSolution:

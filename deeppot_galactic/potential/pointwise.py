@@ -9,7 +9,8 @@ is linear in (Omega, c). Iteratively re-weighted least squares with weights (1 +
 
 That takes the points for independent. Errors of learned scores are not: neighbours share them, and S claims a tenth of the errors of the
 forces. What the stars leave open is in the weak form's covariance W; how far the two potentials are apart shows what the scores add.
-`covariance_of_scores` is W + k S with the least k >= 1 for which half of the differences between the forces are as small as it claims.
+`covariance_of_scores` is W + k S with the least k >= 1 for which it claims the median difference between the forces: no model of how the
+two errors depend on each other, but no less than either says and than what is seen.
 """
 
 from __future__ import annotations
@@ -190,12 +191,13 @@ def covariance_of_scores(x: Array, basis: Basis, scores: LinearSolution, weak: L
     own, stars = scores.covariance[1:, 1:], weak.covariance[1:, 1:]
     apart = np.einsum("nkd,k->nd", basis.evaluate(x, 1)[1], scores.coefficients - weak.coefficients) ** 2
     of_scores, of_stars = (PotentialPosterior(basis, c).gradient_error(x) ** 2 for c in (own, stars))
-    known = of_scores > 0.0
+    known = of_scores > 0.0  # not so the vertical force in the plane
+    apart, of_scores, of_stars = apart[known], of_scores[known], of_stars[known]
 
     def excess(log_factor: float) -> float:
-        return float(np.median((apart / (np.exp(log_factor) * of_scores + of_stars))[known])) - _MEDIAN
+        return float(np.median(apart / (np.exp(log_factor) * of_scores + of_stars))) - _MEDIAN
 
-    if not known.any() or excess(0.0) <= 0.0:
+    if not len(apart) or excess(0.0) <= 0.0:
         return stars + own
-    largest: Any = _LOG_FACTOR if excess(_LOG_FACTOR) > 0.0 else brentq(excess, 0.0, _LOG_FACTOR)
-    return stars + np.exp(largest) * own
+    log_factor: Any = _LOG_FACTOR if excess(_LOG_FACTOR) > 0.0 else brentq(excess, 0.0, _LOG_FACTOR)
+    return stars + np.exp(log_factor) * own

@@ -8,7 +8,8 @@
    galaxy that may change.
 
 The error of Omega joins the posterior width with the disagreement between solutions from parts of the equations. Where noise leaves Omega
-open, and continuity alone, whose test is another one (`pattern`), sees a pattern, Omega is held at its speed with its error.
+open, and continuity alone, whose test is another one (`pattern`), sees a pattern, Omega is held at its speed with its error; else at the
+median of the angular speeds of the stars. In a part of the galaxy the error of Omega as that of the bar holds `annuli.local_scatter`, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ..catalogue.volumes import Cylinder, Volume
 from ..errors import FitError
 from ..units import G
 from .analytic import NFW, AnalyticPotential, MiyamotoNagai, Sum
-from .annuli import angular_speeds, bar_radii
+from .annuli import angular_speeds, bar_radii, local_scatter
 from .basis import Basis, DiscBasis, LinearPotential, basis_for
 from .evolution import Evolution, Layout, weak_quadratic
 from .linear import DensityPrior, LinearSolution, PriorScales, given_omega, solve, with_omega
@@ -111,8 +112,8 @@ def fit_base(weak: WeakForm, *, seed: int = 0) -> AnalyticPotential:
 
 @dataclass
 class WeakFit:
-    """Result of `fit_weak`: the potential, the solution with its covariance, the scales of evolution, the radii of the bar, the prior
-    on the density, and whether Omega is that of continuity alone."""
+    """Result of `fit_weak`: the potential, the solution with its covariance, by what parts of the equations disagree, the base, the scales
+    of evolution, the radii of the bar, the prior on the density, `local_scatter`, and whether Omega is that of continuity alone."""
 
     potential: LinearPotential
     solution: LinearSolution
@@ -121,11 +122,18 @@ class WeakFit:
     evolution: Evolution
     bar: tuple[float, float] | None
     density_prior: DensityPrior
+    local: float = 0.0
     from_continuity: bool = False
 
     @property
-    def omega_error(self) -> float:
+    def frame_error(self) -> float:
+        """Of Omega as the speed of the frame in which these stars are steady, km/s/kpc."""
         return float(np.hypot(self.solution.omega_error, self.systematic))
+
+    @property
+    def omega_error(self) -> float:
+        """Of Omega as the pattern speed of the bar, km/s/kpc."""
+        return float(np.hypot(self.frame_error, self.local))
 
     @property
     def posterior(self) -> PotentialPosterior:
@@ -136,7 +144,7 @@ class WeakFit:
         """The fit with a Gaussian prior (mean, sigma) on Omega, beside the stars' own with the whole ``error``, in km/s/kpc."""
         solution = given_omega(self.solution, error, omega_prior, self.density_prior)
         potential = LinearPotential(self.base, self.potential.basis, solution.coefficients)
-        return replace(self, potential=potential, solution=solution, systematic=0.0)
+        return replace(self, potential=potential, solution=solution, systematic=0.0, local=0.0)
 
 
 def fit_weak(
@@ -190,27 +198,29 @@ def fit_weak(
         potential = LinearPotential(base, basis, solution.coefficients)
         system.equations = weak.linearize(equations, solution.omega, potential, drag=last, progress=progress)
         solution = system.solve(Evolution(), omega=solution.omega)
-    seen = None if held is not None or solution.identified else _continuity(weak, seed)
-    if seen is not None:
-        system.held = seen[0]
-        solution = system.solve(Evolution(), omega=seen[0])
     evolution, omega, error = _averaged(system, solution)
     solution = system.solve(evolution, omega=solution.omega, nonnegative=True)
-    systematic = 0.0
-    if seen is not None:
-        solution = with_omega(solution, seen[1])
+    systematic, seen = 0.0, None
+    if held is None and not solution.identified:
+        seen = _continuity(weak, seed)
+        system.held, error = seen or (system.typical[0], max(system.typical[1], abs(system.typical[0])))
+        solution = system.solve(evolution, omega=system.held, nonnegative=True)
+        solution = replace(with_omega(solution, error), identified=seen is not None)
     elif solution.identified:
         solution.omega, solution.covariance = omega, _with_variance(solution.covariance, error**2)
         if held is None:
             systematic = _disagreement(system, evolution, solution)
+    local = local_scatter(volume, solution.omega) if held is None and solution.identified else 0.0
     potential = LinearPotential(base, basis, solution.coefficients)
-    return WeakFit(potential, solution, systematic, base, evolution, bar, prior, from_continuity=seen is not None)
+    return WeakFit(potential, solution, systematic, base, evolution, bar, prior, local, from_continuity=seen is not None)
 
 
 def _continuity(weak: WeakForm, seed: int) -> tuple[float, float] | None:
-    """Omega and its error from continuity alone, where it sees a pattern."""
+    """Omega of continuity alone and its error in this volume, where it sees a pattern and knows its speed to a half."""
     speed = continuity(weak.stars, weak.volume, weak.weights, seed=seed, copies=weak.copies)
-    return (float(speed.value.value), float(speed.error.value)) if speed.detected else None
+    omega, error = float(speed.value.value), float(speed.error.value)
+    error = float(np.sqrt(max(error**2 - local_scatter(weak.volume, omega) ** 2, 0.0)))
+    return (omega, error) if speed.detected and 0.0 < error < 0.5 * abs(omega) else None
 
 
 @dataclass

@@ -3,12 +3,13 @@
 A training diverges when `MAX_SKIPPED` losses or gradients in a row are not finite, or when the loss L of a history row (validation
 where there is one, else training) is not finite or
 
-    L > L_first + FACTOR max(L_first - L_best, |L_first|),
+    L > L_first + FACTOR max(L_first - L_best, |L_first|, 1),
 
-which no noise of a healthy training reaches: that is ten times as far above the first row as the best row is below it. L_first is the
-first row, or the validation before the first update if that was lower: a rate that is absurd from the start spoils every row. It then goes
-back to its last good state, the one of its last checkpoint or its start, with the rate multiplied by `REDUCTION`, at most `MAX_RESTARTS`
-times. Because that state is the one a checkpoint holds, a training that was killed and resumed takes the same way back.
+which no noise of a healthy training reaches: that is ten times as far above the first row as the best row is below it, in losses that are
+of order one or more. L_first is the first row, or the validation before the first update where that was lower: a rate that is absurd from
+the start spoils every row. The training then goes back to its last good state, the one of its last checkpoint or its start, with the rate
+multiplied by `REDUCTION`, at most `MAX_RESTARTS` times. Where it ends as diverged without a row better than its start, it has failed.
+Because that state is the one a checkpoint holds, a training that was killed and resumed takes the same way back.
 """
 
 from __future__ import annotations
@@ -51,18 +52,18 @@ class DivergenceWatch:
         if run.skipped_in_a_row >= MAX_SKIPPED:
             return f"{MAX_SKIPPED} non-finite losses or gradients in a row"
         history = run.history
-        if not recorded or len(history.steps) < (2 if math.isnan(history.initial_loss) else 1):
+        if not recorded or not history.steps:
             return None
         rows = history.validation_loss if math.isfinite(history.validation_loss[0]) else history.train_loss
-        first, last = rows[0], rows[-1]
-        if not math.isfinite(first):
-            return None
         if math.isfinite(history.initial_loss):
-            first = min(first, history.initial_loss)
-        if not math.isfinite(last):
-            return f"a loss of {last}"
-        best = min(first, *(value for value in rows if math.isfinite(value)))
-        limit = first + FACTOR * max(first - best, abs(first))
+            rows = [history.initial_loss, *history.validation_loss]
+        if len(rows) < 2 or not math.isfinite(rows[0]):
+            return None
+        if not math.isfinite(rows[-1]):
+            return f"a loss of {rows[-1]}"
+        finite = [value for value in rows if math.isfinite(value)]
+        first, last, best = min(finite[:2]), rows[-1], min(finite)
+        limit = first + FACTOR * max(first - best, abs(first), 1.0)
         return f"a loss of {last:.3g}, after {first:.3g} at first and {best:.3g} at best" if last > limit else None
 
     def go_back(self, run: TrainingState, reason: str) -> bool:

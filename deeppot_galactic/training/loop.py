@@ -98,11 +98,11 @@ def train(
     shared_loss = group.wrap(model, loss_fn)
     shared_validate = None if validate is None else _told_by_the_first(validate, group)
     outcome = run.history.outcome
-    if outcome == "running":
-        if run.step == 0:
-            run.begin(shared_validate)
-        watch.keep(run)
     with threads(1 if settings.optimiser == "soap" and torch.device(device).type == "cpu" else 0):  # see `soap`
+        if outcome == "running":
+            if run.step == 0:
+                run.begin(shared_validate)
+            watch.keep(run)
         while outcome == "running" and run.step < settings.steps:
             batch = batches(run.step) if draw is None else draw(batches(run.step), generator)
             loss = shared_loss(group.share(batch))
@@ -145,5 +145,5 @@ def _settle(run: TrainingState, watch: DivergenceWatch, validated: bool) -> None
     """Leave a diverged training with the best weights it had (`FitError` where it never had any)."""
     if not validated:
         run.best, run.history.best_step = watch.good_average()
-    if run.history.best_step == 0:
+    if run.history.best_step == 0 or run.best_loss >= run.history.initial_loss:
         raise FitError(f"training diverged at step {run.step}, at lower rates too; lower the rate further or check the input")

@@ -82,6 +82,13 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             "speed, so Ω means nothing here."
         )
         flags.append(Flag("warning", "Axisymmetric within the noise", text))
+    region = diagnosis.region
+    if weak.get("detected") and not region.whole_disc and np.hypot(*region.centre[:2]) > region.radius:
+        text = (
+            "One part of a galaxy knows the pattern where it is. Around N-body bars such volumes differ by a fifth in Ω, since spirals and "
+            "evolution add to the bar; the error of Ω does not hold that."
+        )
+        flags.append(Flag("note", "The pattern of this volume", text))
     value, error = weak.get("value"), weak.get("error")
     fit = diagnosis.omega
     if fit is not None and value is not None and error is not None:
