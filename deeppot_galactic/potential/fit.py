@@ -129,8 +129,8 @@ def fit_potential(
     check_method(method, frame)
     about, relative = about_axis(points, frame)
     held = None if "omega_z" in frame.free else float(frame.omega_vector[2])
-    weak = _weak_fit(points, about, held=held, seed=seed, progress=progress)
     prior = relative.prior.get("omega_z")
+    weak = _weak_fit(points, about, held=held, fallback=prior, seed=seed, progress=progress)
     if frame.about_z and not weak.solution.identified:
         warnings.warn(AxisymmetryWarning(_not_determined(weak, prior)), stacklevel=2)
     if method == "network":
@@ -168,7 +168,15 @@ def check_method(method: str, frame: RotatingFrame) -> None:
         raise FrameError(f"method {method!r} fits omega_z alone, about the z axis, found {found}; use method='network'")
 
 
-def _weak_fit(points: GradientSample, about: GradientSample, *, held: float | None, seed: int, progress: Progress | None) -> WeakFit:
+def _weak_fit(
+    points: GradientSample,
+    about: GradientSample,
+    *,
+    held: float | None,
+    fallback: Prior | None,
+    seed: int,
+    progress: Progress | None,
+) -> WeakFit:
     """The weak form of the stars, or of as many draws as there were stars: more draws do not know more."""
     stars, weights = about.points, points.weights
     if about.copies is not None:
@@ -176,7 +184,7 @@ def _weak_fit(points: GradientSample, about: GradientSample, *, held: float | No
     elif points.meta.get("source") == "sampled":
         kept = max(round(points.meta["n_stars"]), MIN_STARS)
         stars, weights = stars[:kept], None if weights is None else weights[:kept]
-    return fit_weak(stars, about.volume, weights=weights, held=held, seed=seed, progress=progress, copies=about.copies)
+    return fit_weak(stars, about.volume, weights=weights, held=held, fallback=fallback, seed=seed, progress=progress, copies=about.copies)
 
 
 def _not_determined(weak: WeakFit, prior: Prior | None) -> str:

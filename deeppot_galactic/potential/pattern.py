@@ -256,7 +256,7 @@ def _disc(
     total_error = float(np.hypot(statistical, systematic))
     growth = rate[:, chosen, 0].real @ weight
     low, high = edges[chosen, 0].min(), edges[chosen, 1].max()
-    if total_error > 0.5 * abs(value) and total_error > 0.3 * angular_speeds(stars)[1]:
+    if _is_lost(value, total_error, stars):
         return _nothing(stars, by_radius, f"an m = 2 asymmetry without a steady pattern: Omega = {value:.1f} +- {total_error:.1f} km/s/kpc")
     return PatternSpeed(
         value * ANGULAR_SPEED,
@@ -316,6 +316,11 @@ def _intrinsic_variance(values: Array, covariance: Array) -> float:
     return float(root)
 
 
+def _is_lost(omega: float, error: float, stars: Array) -> bool:
+    """Whether the stars' own angular speeds say as much."""
+    return error > 0.5 * abs(omega) and error > 0.3 * angular_speeds(stars)[1]
+
+
 def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
     middle, width = angular_speeds(stars)
     nan = np.nan * ANGULAR_SPEED
@@ -356,6 +361,8 @@ def _elsewhere(
         systematic = float(np.sqrt(_intrinsic_variance(both, np.diag(errors**2)) / 2.0))
     systematic = float(np.hypot(systematic, local_scatter(volume, omega)))
     error = float(np.hypot(statistical, systematic))
+    if _is_lost(omega, error, stars):
+        return _nothing(stars, empty, f"no steady pattern in the {volume.describe()}: Omega = {omega:.1f} +- {error:.1f} km/s/kpc")
     return PatternSpeed(
         omega * ANGULAR_SPEED,
         error * ANGULAR_SPEED,

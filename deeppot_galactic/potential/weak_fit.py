@@ -154,6 +154,7 @@ def fit_weak(
     weights: Array | None = None,
     basis: Basis | None = None,
     held: float | None = None,
+    fallback: tuple[float, float] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
     copies: Copies | None = None,
@@ -170,6 +171,8 @@ def fit_weak(
         Of Phi; `basis.basis_for` the volume by default.
     held : float, optional
         Omega in km/s/kpc, where it is not to be fitted.
+    fallback : (mean, sigma), optional
+        Omega where the stars leave it open, km/s/kpc; by default the median of their angular speeds, with the whole of it for an error.
     seed : int
         Of the subset for the base and of the collocation points.
     progress : callable, optional
@@ -203,7 +206,10 @@ def fit_weak(
     systematic, seen = 0.0, None
     if held is None and not solution.identified:
         seen = _continuity(weak, seed)
-        system.held, error = seen or (system.typical[0], max(system.typical[1], abs(system.typical[0])))
+        system.held, error = seen or fallback or (system.typical[0], max(system.typical[1], abs(system.typical[0])))
+        potential = LinearPotential(base, basis, solution.coefficients)
+        system.equations = weak.linearize(equations, system.held, potential, progress=progress)
+        evolution = _averaged(system, system.solve(Evolution(), omega=system.held))[0]
         solution = system.solve(evolution, omega=system.held, nonnegative=True)
         solution = replace(with_omega(solution, error), identified=seen is not None)
     elif solution.identified:
@@ -216,11 +222,11 @@ def fit_weak(
 
 
 def _continuity(weak: WeakForm, seed: int) -> tuple[float, float] | None:
-    """Omega of continuity alone and its error in this volume, where it sees a pattern and knows its speed to a half."""
+    """Omega of continuity alone and its error in this volume, where it sees a pattern."""
     speed = continuity(weak.stars, weak.volume, weak.weights, seed=seed, copies=weak.copies)
     omega, error = float(speed.value.value), float(speed.error.value)
     error = float(np.sqrt(max(error**2 - local_scatter(weak.volume, omega) ** 2, 0.0)))
-    return (omega, error) if speed.detected and 0.0 < error < 0.5 * abs(omega) else None
+    return (omega, error) if speed.detected else None
 
 
 @dataclass

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from deeppot_galactic.catalogue import Ball, Cylinder, Tracers
+from deeppot_galactic.errors import AxisymmetryWarning
 from deeppot_galactic.mocks import ErgodicBar
-from deeppot_galactic.potential import pattern_speed
-from deeppot_galactic.potential.annuli import annuli, end_speeds
+from deeppot_galactic.potential import pattern, pattern_speed
+from deeppot_galactic.potential.annuli import LOCAL_SCATTER, annuli, end_speeds
+from deeppot_galactic.potential.weak_fit import fit_weak
 
 DISC = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
 ANGLE = 0.4
@@ -61,3 +63,25 @@ def test_errors_off_the_axis_come_from_a_bootstrap():
     others = {pattern_speed(halves[0], ball, n_bootstrap=60, seed=seed).statistical.value for seed in range(4)}
     assert len(others) > 1
     assert np.ptp(list(others)) < 0.5 * claimed
+
+
+def test_a_part_of_a_galaxy_claims_what_patterns_there_differ_by():
+    w = ErgodicBar().sample(60_000, np.random.default_rng(1))
+    stars = Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s)
+    apart, around = (pattern_speed(stars, Ball(centre * u.kpc, 1.7 * u.kpc)) for centre in ([2.0, 0.7, 0.0], [0.5, 0.0, 0.0]))
+    assert apart.systematic >= LOCAL_SCATTER * abs(apart.value)
+    assert around.systematic < LOCAL_SCATTER * abs(around.value)
+    weak = fit_weak(w, Ball([2.0, 0.7, 0.0] * u.kpc, 1.7 * u.kpc))
+    assert weak.local == pytest.approx(LOCAL_SCATTER * weak.solution.omega)
+    assert weak.omega_error == pytest.approx(np.hypot(weak.frame_error, weak.local))
+    assert weak.given((39.0, 100.0), weak.omega_error).omega_error == pytest.approx(weak.omega_error, rel=0.01)
+
+
+def test_an_error_of_half_the_speed_is_no_detection(monkeypatch):
+    monkeypatch.setattr(pattern, "_bootstrap_error", lambda *_: 60.0)
+    w = ErgodicBar().sample(60_000, np.random.default_rng(1))
+    stars = Tracers.from_phase_space(w[:, :3] * u.kpc, w[:, 3:] * u.km / u.s)
+    with pytest.warns(AxisymmetryWarning, match="no steady pattern in the ball"):
+        speed = pattern_speed(stars, Ball([2.0, 0.7, 0.0] * u.kpc, 1.7 * u.kpc))
+    assert not speed.detected
+    assert speed.error.value >= abs(speed.value.value)

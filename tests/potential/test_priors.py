@@ -9,9 +9,10 @@ import pytest
 from deeppot_galactic.catalogue.volumes import Ball
 from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import AxisymmetryWarning
+from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
-from deeppot_galactic.potential import RotatingFrame, fit_potential
+from deeppot_galactic.potential import RotatingFrame, fit_potential, linear, weak_fit
 from deeppot_galactic.potential.network_fit import join_priors
 
 KMSKPC = u.km / u.s / u.kpc
@@ -104,3 +105,32 @@ def test_joined_gaussians_are_those_of_brute_force():
     weight = np.exp(-0.5 * ((draws[:, 1] - 2.0) / 0.5) ** 2)
     np.testing.assert_allclose(mean, np.average(draws, axis=0, weights=weight), atol=0.03)
     np.testing.assert_allclose(after, np.cov(draws.T, aweights=weight), atol=0.05)
+
+
+@pytest.mark.parametrize("method", ["weak", "linear"])
+def test_where_omega_is_open_the_potential_is_that_of_the_reported_speed(monkeypatch, method):
+    """The median of the stars' angular speeds, or the mean of a prior: Phi belongs to it as if it had been given."""
+    monkeypatch.setattr(linear, "MIN_SIGNAL", 1e6)
+    monkeypatch.setattr(weak_fit, "_continuity", lambda *_: None)
+    mock, ball = ErgodicBar(), Ball([2.0, 0.7, 0.0] * u.kpc, 1.7 * u.kpc)
+    w = mock.sample(12_000, np.random.default_rng(0))
+    w = w[ball.contains(w[:, :3]) & np.isfinite(mock.score(w)).all(axis=1)]
+    points = GradientSample(w, mock.log_density(w), mock.score(w), volume=ball, meta={"n_stars": float(len(w))})
+    x = w[:200, :3] * u.kpc
+    with pytest.warns(AxisymmetryWarning):
+        open_, value, error = fit(points, {"method": method})
+    with pytest.warns(AxisymmetryWarning):
+        told, told_value, told_error = fit(points, {"method": method}, (value + 8.0, 0.5))
+    assert error >= abs(value)
+    assert (told_value, told_error) == (pytest.approx(value + 8.0), pytest.approx(0.5))
+
+    def held(omega):
+        return fit_potential(points, frame=RotatingFrame(omega=omega * KMSKPC, free=()), method=method).acceleration(x).value
+
+    at_value, at_told = held(value), held(value + 8.0)
+    moved = np.linalg.norm(at_told - at_value, axis=1)
+    off = np.linalg.norm(open_.acceleration(x).value - at_value, axis=1)
+    told_off = np.linalg.norm(told.acceleration(x).value - at_told, axis=1)
+    assert np.median(off) < 0.2 * np.median(moved)
+    assert np.median(told_off) < 0.2 * np.median(moved)
+    assert np.median(told.acceleration_error(x).value) < np.median(open_.acceleration_error(x).value)

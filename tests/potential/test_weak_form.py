@@ -141,15 +141,6 @@ def test_where_the_equations_leave_omega_open_it_is_that_of_continuity(ergodic, 
     assert weak.solution.identified
     assert weak.solution.omega == pytest.approx(speed.value.value)
     assert weak.omega_error == pytest.approx(speed.error.value)
-    # The coefficients follow Omega as a fit at another speed says.
-    other = fit_weak(w, ball, held=weak.solution.omega + 1.0)
-    x = w[ball.contains(w[:, :3])][:300, :3]
-    gradient = weak.potential.basis.evaluate(x, 1)[1]
-    moved = np.einsum("nkd,k->nd", gradient, weak.solution.follow)
-    found = other.potential.evaluate(x, 1)[1] - weak.potential.evaluate(x, 1)[1]
-    share = float(np.sum(moved * found) / np.sum(moved**2))  # not one: the covariance of the equations depends on Omega, too
-    assert 0.6 < share < 1.8
-    assert np.sum(moved * found) > 0.9 * np.linalg.norm(moved) * np.linalg.norm(found)
 
 
 def test_with_omega_known_from_elsewhere_the_coefficients_follow_it(fit):
