@@ -231,3 +231,13 @@ def test_a_bar_that_reaches_beyond_the_stars_is_flagged(bar: SimpleNamespace) ->
     assert found(300.0, bar=None) == {"Axisymmetric within the noise"}
     notes = [flag.title for flag in dx.find_flags(d) if flag.level == "note"]
     assert "Valid inside the volume only" in notes
+
+
+@pytest.mark.parametrize(("center", "apart"), [([2.0, 1.0, 0.0], True), ([0.3, 0.0, 0.0], False)])
+def test_a_part_of_a_galaxy_is_said_to_know_its_own_pattern(bar: SimpleNamespace, center: list[float], apart: bool) -> None:
+    ball = bar.make_ball(np.array(center), 1.0)
+    found = dx.find_flags(dx.diagnose(bar.draw(2000, ball), bar.make_model(ball)), bar.make_summary())
+    assert ("The pattern of this volume" in {flag.title for flag in found}) == apart
+    assert "The pattern of this volume" not in {
+        flag.title for flag in dx.find_flags(dx.diagnose(bar.points, bar.model), bar.make_summary())
+    }

@@ -85,8 +85,8 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
     region = diagnosis.region
     if weak.get("detected") and not region.whole_disc and np.hypot(*region.centre[:2]) > region.radius:
         text = (
-            "One part of a galaxy knows the pattern where it is. Around N-body bars such volumes differ by a fifth in Ω, since spirals and "
-            "evolution add to the bar; the error of Ω does not hold that."
+            "One part of a galaxy knows the pattern where it is, and spirals and evolution add to the bar's. The error of Ω holds 12 % for "
+            "that; around N-body bars such volumes differ by up to a fifth."
         )
         flags.append(Flag("note", "The pattern of this volume", text))
     value, error = weak.get("value"), weak.get("error")
