@@ -238,6 +238,7 @@ def _from_scores(points: GradientSample, frame: RotatingFrame, weak: WeakFit, pr
     meta = {
         "chi2_per_row": solution.chi2 / solution.n_rows,
         "density_scatter": solution.scales.scatter,
+        "density_scatter_of_waves": solution.scales.of_waves,
         "density_smoothness": solution.scales.smoothness,
     }
     covariance = covariance_of_scores(points.points[:, :3], inner.basis, solution, weak.solution)
@@ -256,6 +257,7 @@ def _describe(weak: WeakFit) -> dict[str, Any]:
         "from_continuity": weak.from_continuity,
         "chi2_per_row": s.chi2 / s.n_rows,
         "density_scatter": s.scales.scatter,
+        "density_scatter_of_waves": s.scales.of_waves,
         "density_smoothness": s.scales.smoothness,
         "bar_radii": weak.bar,
         "random_change": weak.evolution.change,

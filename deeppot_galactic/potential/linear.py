@@ -6,12 +6,14 @@ Phi = Phi_base + sum_k c_k B_k. Whitened, they give chi^2(theta) = |A theta + y|
 The prior says that the density differs from that of the analytic base by a relative scatter tau, and the force by a fraction of it,
 at points spread through the volume (where stars are few, too):
 
-    prior = c^T P c / tau^2,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
+    prior = c'^T P c',  c'_k = c_k / tau_k,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
 
-d = lap B / 4 pi G rho_base. In a disc sigma says how smooth that difference is along the plane, on the scale l = sqrt(R^2 + a^2) with the
-softening a of the basis; in a ball sigma = 0. tau, with a wide log-normal prior, and sigma maximise the evidence,
+d = lap B / 4 pi G rho_base. In a disc tau_k is tau_0 for the axisymmetric functions and tau_m for the harmonics, because a disc that is
+built otherwise than the base need not have a strong bar, nor a strong bar another disc; sigma says how smooth that difference is along the
+plane, on the scale l = sqrt(R^2 + a^2) with the softening a of the basis. In a ball there is one tau, and sigma = 0. The taus, with wide
+log-normal priors, and sigma maximise the evidence, one after the other in turns from the best with tau_0 = tau_m,
 
-    ln Z = -1/2 [chi^2 + prior + ln det(H + P / tau^2) - ln det(P / tau^2)].
+    ln Z = -1/2 [chi^2 + prior + ln det(H + P') - ln det P'],   P'_kl = P_kl / (tau_k tau_l).
 
 Non-negative density is a set of linear inequalities at the same points; the constrained optimum is the point of the feasible set nearest to
 the unconstrained one in the metric of the Hessian, a least-distance problem solved by non-negative least squares (Lawson & Hanson 1974,
@@ -43,6 +45,7 @@ DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6, 2.3)
 SMOOTHNESSES = (0.2, 0.5, 1.0, 2.0)
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
+_ROUNDS = 2  # in which tau_m, tau_0 and sigma are chosen in turns
 _STEP = 0.02  # of the differences that make the slope of the density, in units of l
 _TYPICAL_SCATTER, _SCATTER_WIDTH = 0.4, 0.7  # median of tau and its width in ln tau before the stars are seen
 _SLACK = 1e-6  # relative density below zero that is taken for round-off
@@ -50,15 +53,23 @@ MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pa
 
 
 class PriorScales(NamedTuple):
-    """tau and sigma of the prior: how much the density differs from that of the base, relatively, and how smoothly."""
+    """tau_0, sigma and tau_m of the prior: how much the density differs from that of the base, relatively, how smoothly, and how much by
+    waves around the axis; None: as much."""
 
     scatter: float
     smoothness: float
+    waves: float | None = None
+
+    @property
+    def of_waves(self) -> float:
+        """tau_m."""
+        return self.scatter if self.waves is None else self.waves
 
     @property
     def log_prior(self) -> float:
-        """Of tau: where the stars say little, it stays near what discs and halos need."""
-        return -0.5 * float(np.log(self.scatter / _TYPICAL_SCATTER) / _SCATTER_WIDTH) ** 2
+        """Of the taus: where the stars say little, they stay near what discs and halos need."""
+        taus = [self.scatter] if self.waves is None else [self.scatter, self.waves]
+        return -0.5 * sum(float(np.log(tau / _TYPICAL_SCATTER) / _SCATTER_WIDTH) ** 2 for tau in taus)
 
 
 @dataclass
@@ -145,6 +156,7 @@ class DensityPrior:
         self.matrix = matrix / len(x)
         self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
         self.roughness = self._roughness(basis, base, x[::2]) if isinstance(basis, DiscBasis) else None
+        self.waving = basis.order_of > 0
         self._log_determinants: dict[float, float] = {}
 
     def precision(self, scales: PriorScales) -> tuple[Array, float]:
@@ -152,12 +164,18 @@ class DensityPrior:
         matrix = self.matrix if self.roughness is None else self.matrix + scales.smoothness**2 * self.roughness
         if scales.smoothness not in self._log_determinants:
             self._log_determinants[scales.smoothness] = float(np.linalg.slogdet(matrix)[1])
-        return matrix / scales.scatter**2, self._log_determinants[scales.smoothness] - 2.0 * len(matrix) * np.log(scales.scatter)
+        tau = np.where(self.waving, scales.of_waves, scales.scatter)
+        return matrix / np.outer(tau, tau), self._log_determinants[scales.smoothness] - 2.0 * float(np.sum(np.log(tau)))
 
     @property
     def scales(self) -> list[PriorScales]:
-        """Those among which the evidence chooses."""
-        return [PriorScales(tau, sigma) for sigma in (SMOOTHNESSES if self.roughness is not None else (0.0,)) for tau in DENSITY_SCATTERS]
+        """Those with one tau among which the evidence chooses."""
+        return [PriorScales(tau, sigma) for sigma in self.smoothnesses for tau in DENSITY_SCATTERS]
+
+    @property
+    def smoothnesses(self) -> tuple[float, ...]:
+        """The values of sigma."""
+        return SMOOTHNESSES if self.roughness is not None else (0.0,)
 
     def _roughness(self, basis: DiscBasis, base: AnalyticPotential, x: Array) -> Array:
         """n_rho < |l grad_xy d|^2 > at points (n, 3): (K, K)."""
@@ -257,8 +275,7 @@ def solve(
         if information < MIN_SIGNAL * quadratic.noise_error:
             identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], abs(typical_omega[0])))
             quadratic = quadratic.uncorrected()
-    candidates = [_optimum(quadratic, prior, one, omega_prior) for one in (prior.scales if scales is None else [scales])]
-    best, evidence, theta, factor = max(candidates, key=lambda c: c[1] + c[0].log_prior)
+    best, evidence, theta, factor = _likeliest(quadratic, prior, omega_prior, scales)
     covariance = cho_solve(factor, np.eye(len(theta)))
     covariance *= max(quadratic.chi2(theta) / quadratic.n_rows, 1.0)
     follow = covariance[1:, 0] / covariance[0, 0] if identified and held is None else np.zeros(len(theta) - 1)
@@ -323,6 +340,25 @@ def given_omega(solution: LinearSolution, error: float, omega_prior: tuple[float
         inner = inner + 1e-9 * np.trace(inner) / len(inner) * np.eye(len(inner))
         coefficients, n_active = feasible(coefficients, cho_factor(np.linalg.inv(inner), lower=True), prior)
     return replace(solution, omega=omega, coefficients=coefficients, covariance=covariance, n_active=n_active)
+
+
+def _likeliest(
+    quadratic: Quadratic, prior: DensityPrior, omega_prior: tuple[float, float] | None, scales: PriorScales | None
+) -> tuple[PriorScales, float, Array, tuple]:
+    """`_optimum` at given scales, or at those of the largest evidence and prior."""
+
+    def best(some: list[PriorScales]) -> tuple[PriorScales, float, Array, tuple]:
+        return max((_optimum(quadratic, prior, one, omega_prior) for one in some), key=lambda found: found[1] + found[0].log_prior)
+
+    if scales is not None:
+        return best([scales])
+    found = best(prior.scales)
+    if prior.waving.any():
+        for name in ("waves", "scatter", "smoothness") * _ROUNDS:
+            values = prior.smoothnesses if name == "smoothness" else DENSITY_SCATTERS
+            at = found[0]._replace(waves=found[0].of_waves)
+            found = best([at._replace(**{name: value}) for value in values])
+    return found
 
 
 def _optimum(

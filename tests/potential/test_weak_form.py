@@ -242,3 +242,19 @@ def test_precision_of_the_prior_is_the_mean_of_squares_that_it_says(smoothness):
     expected = 300.0 * smoothness**2 * np.mean((radius**2 + basis.r_scale**2) * (along**2 + across**2)) / 0.5**2
     added = c @ (precision - prior.precision(PriorScales(0.5, 0.0))[0]) @ c
     assert added == pytest.approx(expected, rel=0.15, abs=1e-9)
+
+
+def test_a_disc_that_is_built_otherwise_than_the_base_gets_its_own_vertical_forces():
+    """Kuzmin-Kutuzov: much less matter in the plane than in the Miyamoto-Nagai disc of the base, and no waves."""
+    mock, volume = StaeckelDisc(), Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+    weak = fit_weak(mock.sample(40_000, np.random.default_rng(0)), volume)
+    x = np.array([[radius, 0.0, z] for radius in (3.0, 5.0) for z in (0.1, 0.4, 0.8, 1.5)])
+    truth = -mock.acceleration(x)[:, 2]
+    off = {
+        name: weak_z[1][:, 2] / truth - 1.0 for name, weak_z in (("base", weak.base.evaluate(x, 1)), ("fit", weak.potential.evaluate(x, 1)))
+    }
+    assert np.abs(off["base"]).max() > 0.2
+    assert np.abs(off["fit"]).max() < 0.15
+    claimed = weak.posterior.gradient_error(x)[:, 2] / truth
+    assert np.mean(np.abs(off["fit"]) < 2.0 * claimed) > 0.7
+    assert weak.solution.scales.of_waves < 0.5 * weak.solution.scales.scatter
