@@ -136,14 +136,17 @@ def scatter(rows: list[dict], method: str) -> str:
     return f"{line}: scatter {np.std(omega):.2f}, median claim {np.median(error):.2f}, within it {100 * within:.0f} %" if found else line
 
 
+def _paper(row: dict) -> str:
+    """The paper's errors of Omega in that volume; nothing where it has none."""
+    return ", ".join(f"{percent:+d}" for percent in row["paper_omega_percent"]) + " %" if row["paper_omega_percent"] else ""
+
+
 def show(row: dict) -> None:
     """One line of the table."""
     line = f"{row['snapshot']:18s} {row['volume']:15s} {row['stars']:7d} {row['method']:8s} {row['seconds']:6.0f} s  "
     line += f"Omega {row['omega']:6.2f} +- {row['omega_error']:5.2f}"
-    paper = ", ".join(f"{percent:+d}" for percent in row["paper_omega_percent"])
-    line += f" ({row['truth']:.2f}; {100 * row['relative']:+5.1f} %, {row['sigmas']:+.1f} sigma" + (
-        f"; the paper {paper} %)" if paper else ")"
-    )
+    line += f" ({row['truth']:.2f}; {100 * row['relative']:+5.1f} %, {row['sigmas']:+.1f} sigma"
+    line += f"; the paper {_paper(row)})" if _paper(row) else ")"
     if "forces" in row:
         line += "  forces " + " / ".join(f"{100 * row['forces'][k]:.1f}" for k in ("median", "p84", "p95")) + " %"
     if "density" in row:
@@ -167,7 +170,7 @@ def markdown(rows: list[dict]) -> str:
     for row in rows:
         start = [f"{row['snapshot']} ({row['truth']:.4g})", row["volume"], f"{row['stars']:,}", row["method"]]
         cells = [f"{row['omega']:.2f} ± {row['omega_error']:.2f}", f"{100 * row['relative']:+.1f} %"]
-        cells.append(", ".join(f"{percent:+d}" for percent in row["paper_omega_percent"]) + (" %" if row["paper_omega_percent"] else ""))
+        cells.append(_paper(row))
         cells.append(", ".join(f"{100 * row['forces'][k]:.1f}" for k in ("median", "p84", "p95")) + " %" if "forces" in row else "")
         cells.append(f"{100 * row['density']['median']:.0f} %" if "density" in row else "")
         cells.append(f"{100 * row['dark_matter']:.0f} %" if "dark_matter" in row else "")
@@ -189,10 +192,8 @@ def main() -> None:
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     print(f"{torch.get_num_threads()} threads on {os.cpu_count()} processors; load {os.getloadavg()[0]:.2f}", flush=True)
-    rows = []
+    rows, methods, balls = [], options.methods.split(","), options.around
     for path in options.snapshots:
-        methods = options.methods.split(",")
-        balls = options.around
         found = run(path, methods, options.stars or None, options.seed, options.volume, shells=options.shells, balls=balls)
         rows += found
         for method in methods if balls else ():

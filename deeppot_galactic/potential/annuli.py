@@ -6,7 +6,7 @@ of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,12 +143,24 @@ def bar_radii(stars: Array, volume: Cylinder, weights: Array | None = None) -> t
     return (float(edges[chosen, 0].min()), float(edges[chosen, 1].max())) if chosen.any() else None
 
 
-def angular_speeds(phase_space: Array, axis: Array = _Z) -> tuple[float, float]:
-    """Median and half the central 68 % range of the stars' angular speeds L / R^2 about an axis (3,) of length one, in km/s/kpc."""
+class AngularSpeeds(NamedTuple):
+    """Median and half the central 68 % range of the angular speeds of stars, km/s/kpc."""
+
+    median: float
+    spread: float
+
+    @property
+    def error(self) -> float:
+        """Of the median, where it stands for an Omega that the stars leave open."""
+        return max(self.spread, abs(self.median))
+
+
+def angular_speeds(phase_space: Array, axis: Array = _Z) -> AngularSpeeds:
+    """Of the stars' L / R^2 about an axis (3,) of length one."""
     across = np.cross(axis, phase_space[:, :3])
     speeds = np.sum(across * phase_space[:, 3:], axis=1) / np.maximum(np.sum(across**2, axis=1), 1e-6)
     low, middle, high = np.quantile(speeds, (0.16, 0.5, 0.84))
-    return float(middle), float(0.5 * (high - low))
+    return AngularSpeeds(float(middle), float(0.5 * (high - low)))
 
 
 def holds_the_axis(volume: Volume) -> bool:

@@ -257,8 +257,7 @@ def solve(
     held : float, optional
         Omega in km/s/kpc, where it is not to be fitted.
     typical_omega : (mean, sigma)
-        Angular speeds of the stars: what Omega falls back to when the data do not determine it, with sigma or |mean|, whichever is larger,
-        for its error.
+        What Omega falls back to when the data do not determine it.
     scales : PriorScales, optional
         tau and sigma; chosen by evidence where absent.
     nonnegative : bool
@@ -273,7 +272,7 @@ def solve(
     if omega_prior is None:
         information = quadratic.omega_information(prior.matrix / _TYPICAL_SCATTER**2)
         if information < MIN_SIGNAL * quadratic.noise_error:
-            identified, omega_prior = False, (typical_omega[0], max(typical_omega[1], abs(typical_omega[0])))
+            identified, omega_prior = False, typical_omega
             quadratic = quadratic.uncorrected()
     best, evidence, theta, factor = _likeliest(quadratic, prior, omega_prior, scales)
     covariance = cho_solve(factor, np.eye(len(theta)))

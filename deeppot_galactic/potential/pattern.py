@@ -318,15 +318,15 @@ def _intrinsic_variance(values: Array, covariance: Array) -> float:
 
 def _is_lost(omega: float, error: float, stars: Array) -> bool:
     """Whether the stars' own angular speeds say as much."""
-    return error > 0.5 * abs(omega) and error > 0.3 * angular_speeds(stars)[1]
+    return error > 0.5 * abs(omega) and error > 0.3 * angular_speeds(stars).spread
 
 
 def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
-    middle, width = angular_speeds(stars)
-    nan = np.nan * ANGULAR_SPEED
-    message = f"{reason}; the pattern speed is not determined (the stars themselves turn at {middle:.0f} +- {width:.0f} km/s/kpc)"
+    speeds, nan = angular_speeds(stars), np.nan * ANGULAR_SPEED
+    own = f"the stars themselves turn at {speeds.median:.0f} +- {speeds.spread:.0f} km/s/kpc"
+    message = f"{reason}; the pattern speed is not determined ({own})"
     return PatternSpeed(
-        middle * ANGULAR_SPEED, max(width, abs(middle)) * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, np.nan / u.Gyr, by_radius, False, message
+        speeds.median * ANGULAR_SPEED, speeds.error * ANGULAR_SPEED, nan, nan, np.nan / u.Gyr, np.nan / u.Gyr, by_radius, False, message
     )
 
 

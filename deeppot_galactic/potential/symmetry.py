@@ -61,8 +61,8 @@ def open_axes(points: Array, score: Array, rate: Array, frame: RotatingFrame) ->
     for vector in np.linalg.eigh((columns * weight[:, None]).T @ columns)[1].T:
         direction = np.zeros(3)
         direction[free] = vector if vector[np.argmax(np.abs(vector))] > 0 else -vector
-        median, spread = angular_speeds(points - np.concatenate([frame.x0_vector, frame.v0_vector]), direction)
-        speed = max(spread, 0.5 * abs(median))  # a typical one, where the error below is to hold all of them
+        speeds = angular_speeds(points - np.concatenate([frame.x0_vector, frame.v0_vector]), direction)
+        speed = max(speeds.spread, 0.5 * abs(speeds.median))  # a typical one, where the error below is to hold all of them
         if speed * float(np.median(np.abs(columns @ direction[free]))) < STANDS_OUT * residual:
-            found.append(OpenAxis(direction, median, max(spread, abs(median))))
+            found.append(OpenAxis(direction, speeds.median, speeds.error))
     return found

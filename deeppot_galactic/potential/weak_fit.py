@@ -195,7 +195,8 @@ def fit_weak(
     base_sums = weak.force_sums(base)
     prior = DensityPrior(basis, base, volume, seed=seed)
     bar = bar_radii(weak.stars, volume, weak.weights) if isinstance(volume, Cylinder) else None
-    system = _System(equations, base_sums, Layout.of(weak.basis, bar), prior, held, angular_speeds(weak.stars))
+    speeds = angular_speeds(weak.stars)
+    system = _System(equations, base_sums, Layout.of(weak.basis, bar), prior, held, (speeds.median, speeds.error))
     solution = system.solve(Evolution())
     for last in (False, True):
         potential = LinearPotential(base, basis, solution.coefficients)
@@ -206,7 +207,7 @@ def fit_weak(
     systematic, seen = 0.0, None
     if held is None and not solution.identified:
         seen = _continuity(weak, seed)
-        system.held, error = seen or fallback or (system.typical[0], max(system.typical[1], abs(system.typical[0])))
+        system.held, error = seen or fallback or system.typical
         potential = LinearPotential(base, basis, solution.coefficients)
         system.equations = weak.linearize(equations, system.held, potential, progress=progress)
         evolution = _averaged(system, system.solve(Evolution(), omega=system.held))[0]

@@ -93,13 +93,13 @@ def test_killed_and_resumed_it_takes_the_same_way_back(tmp_path: Path, share: fl
     assert resumed.to_dict() == whole.to_dict()
 
 
-def upwards(validate, **options):
+def upwards(validate):
     """A weight that training drives from one upwards, whatever validation says."""
     model = nn.Linear(1, 1, bias=False)
     with torch.no_grad():
         model.weight.fill_(1.0)
     settings = TrainingSettings(
-        steps=400, rate=0.02, optimiser="adam", schedule="constant", ema=0.0, validate_every=10, checkpoint_every=50, **options
+        steps=400, rate=0.02, optimiser="adam", schedule="constant", ema=0.0, validate_every=10, checkpoint_every=50
     )
     history = train(
         model,

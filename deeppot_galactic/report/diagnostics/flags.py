@@ -82,8 +82,7 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             "speed, so Ω means nothing here."
         )
         flags.append(Flag("warning", "Axisymmetric within the noise", text))
-    region = diagnosis.region
-    if weak.get("detected") and not region.whole_disc and np.hypot(*region.centre[:2]) > region.radius:
+    if weak.get("detected") and diagnosis.region.inner_radius > 0:
         text = (
             "One part of a galaxy knows the pattern where it is, and spirals and evolution add to the bar's. The error of Ω holds 12 % for "
             "that; around N-body bars such volumes differ by up to a fifth."
