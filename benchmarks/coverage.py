@@ -1,15 +1,16 @@
 """Do the claimed errors hold? Many realisations of galaxies with known answers, and how often 68 % intervals contain the truth.
 
-    python benchmarks/coverage.py [--realisations 40] [--stars 20000] [--cases bars,ergodic,balls] [--snapshots a.npz ...]
-                                  [--methods linear,network] [--out out.json]
+    python benchmarks/coverage.py [--realisations 40] [--stars 20000] [--cases bars,ergodic,balls,galaxies]
+                                  [--snapshots a.npz ...] [--methods linear,network] [--out out.json]
 
 Rotating Gaussian bars (an exact, stationary distribution function) of axis ratios, angles and pattern speeds drawn at random; ergodic
-f(E_J) inside corotation of a realistic barred potential, whole and in balls off the axis; and, with ``--snapshots``, disjoint random parts
-of snapshots with a truth. In balls, the part of the error of Omega that allows for patterns of their own in parts of a galaxy is taken out:
-this bar is steady everywhere. For `pattern_speed` and `fit_weak`: the share of realisations with |Omega - truth| below the claimed error,
-the root mean square of the deviation in units of it, the median claim; for `fit_weak` the share of force components along the plane, of
-those along z, and of densities, within their claimed error at the places of the stars. With ``--methods`` the same of `fit_potential` with
-scores of preset "fast", fitted anew to every realisation (minutes for each, hence not by default), densities left out.
+f(E_J) inside corotation of a realistic barred potential, whole and in balls off the axis; test particles in galaxies drawn at random
+(`unseen.py`; not by default: a minute for each); and, with ``--snapshots``, disjoint random parts of snapshots with a truth. In balls,
+the part of the error of Omega that allows for patterns of their own in parts of a galaxy is taken out: this bar is steady everywhere. For
+`pattern_speed` and `fit_weak`: the share of realisations with |Omega - truth| below the claimed error, the root mean square of the
+deviation in units of it, the median claim; for `fit_weak` the share of force components along the plane, of those along z, and of
+densities, within their claimed error at places in the volume. With ``--methods`` the same of `fit_potential` with scores of preset
+"fast", fitted anew to every realisation (minutes for each, hence not by default), densities left out.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from typing import Any
 
 import astropy.units as u
 import numpy as np
+from unseen import draw_galaxy, evaluate
 
 import deeppot_galactic as dg
 from deeppot_galactic.catalogue.truth import read_truth
-from deeppot_galactic.mocks import AnalyticDistribution
+from deeppot_galactic.mocks import AnalyticDistribution, test_particles
 from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.potential.annuli import local_scatter
@@ -65,6 +67,17 @@ def ergodic_balls(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case
         yield w, ball, bar.omega, places, -bar.acceleration(places), _density(bar, places)
 
 
+def galaxies(n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
+    for _ in range(n):
+        galaxy, angle = draw_galaxy(rng), rng.uniform(-np.pi, np.pi)
+        w = test_particles(stars, potential=galaxy, angle=angle * u.rad, seed=int(rng.integers(2**31))).phase_space
+        volume = dg.Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+        x = volume.sample(1000, rng)
+        places = x[(np.hypot(x[:, 0], x[:, 1]) > 1) & (np.abs(x[:, 2]) < 1.5)][:500]
+        _, gradient, density = evaluate(galaxy, angle, places)
+        yield w, volume, galaxy.omega, places, gradient, density
+
+
 def parts(path: Path, n: int, stars: int, rng: np.random.Generator) -> Iterator[Case]:
     truth, tracers = read_truth(path), dg.read_tracers(path)
     rows = tracers.phase_space[rng.permutation(len(tracers))]
@@ -80,6 +93,7 @@ CASES = {
     "bars": ("Gaussian bar", gaussian_bars, 1),
     "ergodic": ("ergodic bar", ergodic_bars, 2),
     "balls": ("ergodic balls", ergodic_balls, 2),
+    "galaxies": ("random galaxies", galaxies, 2),
 }
 """Title, cases, and by what the number of realisations is divided."""
 
@@ -160,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--realisations", type=int, default=40)
     parser.add_argument("--stars", type=int, default=20_000)
-    parser.add_argument("--cases", default=",".join(CASES), help=f"comma-separated, of: {', '.join(CASES)}; '' for none")
+    parser.add_argument("--cases", default="bars,ergodic,balls", help=f"comma-separated, of: {', '.join(CASES)}; '' for none")
     parser.add_argument("--snapshots", type=Path, nargs="*", default=[])
     parser.add_argument("--methods", default="", help="comma-separated, of: linear, network; fits scores to every realisation")
     parser.add_argument("--seed", type=int, default=0)

@@ -41,6 +41,12 @@ def draw_galaxy(rng: np.random.Generator) -> BarredPotential:
     return replace(galaxy, omega=float(np.sqrt(force / corotation)))
 
 
+def evaluate(galaxy: BarredPotential, angle: float, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Phi (n,), its gradient (n, 3) and the density (n,) at places (n, 3), with the bar at an angle."""
+    phi, gradient, hessian = galaxy.evaluate(rotate(x, -angle), 2)
+    return phi, rotate(gradient, angle), np.einsum("nii->n", hessian) / (4.0 * np.pi * G)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, required=True)
@@ -57,15 +63,15 @@ def main() -> None:
     radius, phi = 16.0 * np.sqrt(rng.uniform(size=n)), rng.uniform(0.0, 2.0 * np.pi, n)
     around = np.stack([radius * np.cos(phi), radius * np.sin(phi), rng.uniform(-2.0, 2.0, n)], axis=1)
     x = np.concatenate([w[rng.permutation(len(w))[:n], :3], around])
-    phi_truth, gradient, hessian = galaxy.evaluate(rotate(x, -angle), 2)
+    phi_truth, gradient, density = evaluate(galaxy, angle, x)
     np.savez(
         options.out,
         pos=w[:, :3].astype(np.float32),
         vel=w[:, 3:].astype(np.float32),
         truth_pos=x,
         truth_pot=phi_truth,
-        truth_acc=-rotate(gradient, angle),
-        truth_rho=np.einsum("nii->n", hessian) / (4.0 * np.pi * G),
+        truth_acc=-gradient,
+        truth_rho=density,
         Omega_bar=galaxy.omega,
         Omega_bar_err=0.0,
         bar_angle=angle,

@@ -235,12 +235,7 @@ def _from_scores(points: GradientSample, frame: RotatingFrame, weak: WeakFit, pr
         if prior is not None:
             solution = given_omega(solution, error, prior, weak.density_prior)
             inner, error = LinearPotential(weak.base, inner.basis, solution.coefficients), solution.omega_error
-    meta = {
-        "chi2_per_row": solution.chi2 / solution.n_rows,
-        "density_scatter": solution.scales.scatter,
-        "density_scatter_of_waves": solution.scales.of_waves,
-        "density_smoothness": solution.scales.smoothness,
-    }
+    meta = {"chi2_per_row": solution.chi2 / solution.n_rows, **solution.scales.describe()}
     covariance = covariance_of_scores(points.points[:, :3], inner.basis, solution, weak.solution)
     return Fitted(inner, *_about_z(frame, solution.omega, error), PotentialPosterior(inner.basis, covariance), meta=meta)
 
@@ -256,9 +251,7 @@ def _describe(weak: WeakFit) -> dict[str, Any]:
         "identified": s.identified,
         "from_continuity": weak.from_continuity,
         "chi2_per_row": s.chi2 / s.n_rows,
-        "density_scatter": s.scales.scatter,
-        "density_scatter_of_waves": s.scales.of_waves,
-        "density_smoothness": s.scales.smoothness,
+        **s.scales.describe(),
         "bar_radii": weak.bar,
         "random_change": weak.evolution.change,
         "wobble": weak.evolution.inside,

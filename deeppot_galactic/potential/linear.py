@@ -8,10 +8,11 @@ at points spread through the volume (where stars are few, too):
 
     prior = c'^T P c',  c'_k = c_k / tau_k,   P = n_rho < d^2 + (sigma l |grad_xy d|)^2 > + n_a < (grad B / |a_base|)^2 > / s_a^2,
 
-d = lap B / 4 pi G rho_base. In a disc tau_k is tau_0 for the axisymmetric functions and tau_m for the harmonics, because a disc that is
-built otherwise than the base need not have a strong bar, nor a strong bar another disc; sigma says how smooth that difference is along the
-plane, on the scale l = sqrt(R^2 + a^2) with the softening a of the basis. In a ball there is one tau, and sigma = 0. The taus, with wide
-log-normal priors, and sigma maximise the evidence, one after the other in turns from the best with tau_0 = tau_m,
+d = lap B / 4 pi G rho_base. In a disc tau_k is tau_0 for the axisymmetric functions, because a disc that is built otherwise than the base
+need not have a strong bar, nor a strong bar another disc, and tau_m / (1 + (R_k / R_m)^2) for the harmonics at the radius R_k, because a
+bar ends and the galaxy beyond it may be round; sigma says how smooth that difference is along the plane, on the scale l = sqrt(R^2 + a^2)
+with the softening a of the basis. In a ball there is one tau, and sigma = 0. The taus, with wide log-normal priors, R_m and sigma maximise
+the evidence, one after the other in turns from the best with tau_0 = tau_m and R_m infinite,
 
     ln Z = -1/2 [chi^2 + prior + ln det(H + P') - ln det P'],   P'_kl = P_kl / (tau_k tau_l).
 
@@ -43,9 +44,10 @@ Array = NDArray[np.float64]
 
 DENSITY_SCATTERS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.57, 0.8, 1.1, 1.6, 2.3)
 SMOOTHNESSES = (0.2, 0.5, 1.0, 2.0)
+REACHES = (np.inf, 1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12)  # of the waves, in units of the extent of the basis
 _DENSITY_CELLS = 300.0  # effective number of independent density cells in the prior
 _FORCE_CELLS, _FORCE_SCATTER = 30.0, 0.3  # and of force cells, with their scatter in units of tau
-_ROUNDS = 2  # in which tau_m, tau_0 and sigma are chosen in turns
+_ROUNDS = 2  # in which tau_m, R_m, tau_0 and sigma are chosen in turns
 _STEP = 0.02  # of the differences that make the slope of the density, in units of l
 _TYPICAL_SCATTER, _SCATTER_WIDTH = 0.4, 0.7  # median of tau and its width in ln tau before the stars are seen
 _SLACK = 1e-6  # relative density below zero that is taken for round-off
@@ -53,17 +55,27 @@ MIN_SIGNAL = 3.0  # standard deviations of its noise by which the signal of a pa
 
 
 class PriorScales(NamedTuple):
-    """tau_0, sigma and tau_m of the prior: how much the density differs from that of the base, relatively, how smoothly, and how much by
-    waves around the axis; None: as much."""
+    """tau_0, sigma, tau_m and R_m of the prior: how much the density differs from that of the base, relatively, how smoothly, how much by
+    waves around the axis (None: as much), and the radius beyond which they fade, in kpc."""
 
     scatter: float
     smoothness: float
     waves: float | None = None
+    reach: float = np.inf
 
     @property
     def of_waves(self) -> float:
         """tau_m."""
         return self.scatter if self.waves is None else self.waves
+
+    def describe(self) -> dict[str, float | None]:
+        """For the header of a model file."""
+        return {
+            "density_scatter": self.scatter,
+            "density_scatter_of_waves": self.of_waves,
+            "reach_of_waves": self.reach if np.isfinite(self.reach) else None,
+            "density_smoothness": self.smoothness,
+        }
 
     @property
     def log_prior(self) -> float:
@@ -157,6 +169,13 @@ class DensityPrior:
         self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
         self.roughness = self._roughness(basis, base, x[::2]) if isinstance(basis, DiscBasis) else None
         self.waving = basis.order_of > 0
+        self._radius = basis.radii[basis.radial_of] if isinstance(basis, DiscBasis) else np.zeros(k)
+        self.choices = {
+            "waves": DENSITY_SCATTERS,
+            "reach": tuple(basis.r_max * reach for reach in REACHES) if isinstance(basis, DiscBasis) else (np.inf,),
+            "scatter": DENSITY_SCATTERS,
+            "smoothness": SMOOTHNESSES if self.roughness is not None else (0.0,),
+        }
         self._log_determinants: dict[float, float] = {}
 
     def precision(self, scales: PriorScales) -> tuple[Array, float]:
@@ -164,18 +183,13 @@ class DensityPrior:
         matrix = self.matrix if self.roughness is None else self.matrix + scales.smoothness**2 * self.roughness
         if scales.smoothness not in self._log_determinants:
             self._log_determinants[scales.smoothness] = float(np.linalg.slogdet(matrix)[1])
-        tau = np.where(self.waving, scales.of_waves, scales.scatter)
+        tau = np.where(self.waving, scales.of_waves / (1.0 + (self._radius / scales.reach) ** 2), scales.scatter)
         return matrix / np.outer(tau, tau), self._log_determinants[scales.smoothness] - 2.0 * float(np.sum(np.log(tau)))
 
     @property
     def scales(self) -> list[PriorScales]:
         """Those with one tau among which the evidence chooses."""
-        return [PriorScales(tau, sigma) for sigma in self.smoothnesses for tau in DENSITY_SCATTERS]
-
-    @property
-    def smoothnesses(self) -> tuple[float, ...]:
-        """The values of sigma."""
-        return SMOOTHNESSES if self.roughness is not None else (0.0,)
+        return [PriorScales(tau, sigma) for sigma in self.choices["smoothness"] for tau in self.choices["scatter"]]
 
     def _roughness(self, basis: DiscBasis, base: AnalyticPotential, x: Array) -> Array:
         """n_rho < |l grad_xy d|^2 > at points (n, 3): (K, K)."""
@@ -353,8 +367,7 @@ def _likeliest(
         return best([scales])
     found = best(prior.scales)
     if prior.waving.any():
-        for name in ("waves", "scatter", "smoothness") * _ROUNDS:
-            values = prior.smoothnesses if name == "smoothness" else DENSITY_SCATTERS
+        for name, values in list(prior.choices.items()) * _ROUNDS:
             at = found[0]._replace(waves=found[0].of_waves)
             found = best([at._replace(**{name: value}) for value in values])
     return found

@@ -71,6 +71,7 @@ SCRIPTS = [
     (["scores.py", "--small", "--parts", "gaussian-bar,throughput"], "part", ["gaussian-bar", "throughput"]),
     (["from_the_sky.py", "--small"], "M_G", [0.5, 1.5, 3.5]),
     (["coverage.py", "--cases", "bars,balls", "--realisations", "2", "--stars", "4000"], "case", ["Gaussian bar", "ergodic balls"]),
+    (["coverage.py", "--cases", "galaxies", "--realisations", "2", "--stars", "2000"], "case", ["random galaxies"]),
     (["recovery.py", SNAPSHOT, "--volume", "disc", "--methods", "pattern,weak"], "method", ["pattern", "weak"]),
     (["pattern_methods.py", SNAPSHOT, "--drawn", "10000"], "method", [*PHASES, "Tremaine-Weinberg", "pattern_speed", "pattern_speed"]),
 ]
@@ -88,7 +89,7 @@ def snapshot(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[script[0] for script, _, _ in SCRIPTS])
+@pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[" ".join(script[:3]) for script, _, _ in SCRIPTS])
 def test_the_scripts_run(script, name, expected, tmp_path, snapshot):
     out = tmp_path / "result.json"
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}

@@ -258,3 +258,21 @@ def test_a_disc_that_is_built_otherwise_than_the_base_gets_its_own_vertical_forc
     claimed = weak.posterior.gradient_error(x)[:, 2] / truth
     assert np.mean(np.abs(off["fit"]) < 2.0 * claimed) > 0.7
     assert weak.solution.scales.of_waves < 0.5 * weak.solution.scales.scatter
+
+
+@pytest.mark.parametrize("reach", [3.0, np.inf])
+def test_the_evidence_finds_where_the_waves_end(reach):
+    """Coefficients drawn from the prior itself, and measured well."""
+    volume = Cylinder(r_out=12 * u.kpc, half_height=2 * u.kpc)
+    base, basis = MiyamotoNagai(5e10, 3.0, 0.4), DiscBasis(r_max=12.24, z_max=2.04, n_radial=9, n_vertical=5, harmonics=(0, 2))
+    prior = DensityPrior(basis, base, volume, n_points=1000, seed=1)
+    precision, log_determinant = prior.precision(PriorScales(0.28, 0.5, 0.8, reach))
+    assert log_determinant == pytest.approx(np.linalg.slogdet(precision)[1], rel=1e-6)
+    drawn = np.linalg.solve(np.linalg.cholesky(precision).T, np.random.default_rng(3).normal(size=basis.size))
+    sharp = 1.0 / (1e-2 * np.abs(drawn).mean())
+    rows = np.concatenate([np.zeros((basis.size, 1)), sharp * np.eye(basis.size)], axis=1)
+    solution = solve(Quadratic.from_rows(rows, -sharp * drawn), prior, held=0.0, nonnegative=False)
+    assert solution.coefficients == pytest.approx(drawn, abs=0.1 * np.abs(drawn).max())
+    found = solution.scales
+    assert 2.0 < found.reach < 4.5 if np.isfinite(reach) else found.reach > 10.0
+    assert 0.5 < found.of_waves / 0.8 < 2.0
