@@ -6,10 +6,13 @@ import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
+import astropy.units as u
 import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
+from deeppot_galactic.catalogue.masks import Mask
+from deeppot_galactic.catalogue.selection import SelectionFunction
 from deeppot_galactic.report import diagnostics as dx
 from deeppot_galactic.report.inputs import Field
 
@@ -233,9 +236,15 @@ def test_a_bar_that_reaches_beyond_the_stars_is_flagged(bar: SimpleNamespace) ->
     assert "Valid inside the volume only" in notes
 
 
-@pytest.mark.parametrize(("center", "apart"), [([2.0, 1.0, 0.0], True), ([0.3, 0.0, 0.0], False)])
-def test_a_part_of_a_galaxy_is_said_to_know_its_own_pattern(bar: SimpleNamespace, center: list[float], apart: bool) -> None:
-    ball = bar.make_ball(np.array(center), 1.0)
+NEAR = Mask(SelectionFunction.from_distance_limit(np.full(3072, 8.5) * u.kpc))
+
+
+@pytest.mark.parametrize(("center", "mask", "apart"), [((2.0, 1.0), None, True), ((0.3, 0.0), None, False), ((0.3, 0.0), NEAR, True)])
+def test_a_part_of_a_galaxy_is_said_to_know_its_own_pattern(
+    bar: SimpleNamespace, center: tuple[float, float], mask: Mask | None, apart: bool
+) -> None:
+    ball = bar.make_ball(np.array([*center, 0.0]), 1.0)
+    ball = ball if mask is None else ball.masked(mask)
     found = dx.find_flags(dx.diagnose(bar.draw(2000, ball), bar.make_model(ball)), bar.make_summary())
     assert ("The pattern of this volume" in {flag.title for flag in found}) == apart
     assert "The pattern of this volume" not in {

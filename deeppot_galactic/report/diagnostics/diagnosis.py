@@ -20,13 +20,14 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Region:
     """The volume as the pictures need it: ``centre`` (3,), ``radius`` and ``half_height`` in kpc, ``whole_disc``
-    (circles about the origin lie in it).
+    (circles about the origin lie in it), ``masked`` (some of it is left out).
     """
 
     centre: Array
     radius: float
     half_height: float
     whole_disc: bool
+    masked: bool = False
 
     @classmethod
     def of(cls, volume: Any, points: Array | None = None) -> Region:
@@ -50,7 +51,12 @@ class Region:
         centre = np.asarray(getattr(volume, "center", np.zeros(3)), dtype=np.float64)
         radius = float(getattr(volume, "r_out", None) or getattr(volume, "radius", None) or volume.size)
         half_height = float(getattr(volume, "half_height", radius))
-        return cls(centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius))
+        return cls(centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius), getattr(volume, "mask", None) is not None)
+
+    @property
+    def holds_the_axis(self) -> bool:
+        """Whether a bar can be seen as a whole in it, as `deeppot_galactic.potential.annuli.holds_the_axis` has it."""
+        return self.inner_radius == 0.0 and not self.masked
 
     @property
     def outer_radius(self) -> float:

@@ -82,7 +82,7 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             "speed, so Ω means nothing here."
         )
         flags.append(Flag("warning", "Axisymmetric within the noise", text))
-    if weak.get("detected") and diagnosis.region.inner_radius > 0:
+    if weak.get("detected") and not diagnosis.region.holds_the_axis:
         text = (
             "One part of a galaxy knows the pattern where it is, and spirals and evolution add to the bar's. The error of Ω holds 12 % for "
             "that; around N-body bars such volumes differ by up to a fifth."
