@@ -2,9 +2,10 @@
 
     catalogue -> pattern_speed -> distribution -> gradients -> potential -> report
 
-Each stage reads what the stages before it wrote, writes its own files atomically, and is skipped when a resumed run finds it finished.
-The two trainings also keep a checkpoint, so that a kill costs at most the steps since the last one; on the CPU a resumed run ends with
-the same numbers as an uninterrupted one.
+With ``method = "weak"``, which takes the stars as they are, there is no distribution, and gradients.h5 holds the stars alone. Each stage
+reads what the stages before it wrote, writes its own files atomically, and is skipped when a resumed run finds it finished. The two
+trainings also keep a checkpoint, so that a kill costs at most the steps since the last one; on the CPU a resumed run ends with the same
+numbers as an uninterrupted one.
 
 Run folder: config.toml (resolved), catalogue.json (every cut and its count), pattern_speed.json, distribution/fit.safetensors,
 gradients.h5, model.safetensors, summary.json, figures/*.png, report.html, log.txt, state.json.
@@ -183,10 +184,12 @@ class _Run:
         return read_json(path)
 
     def _distribution(self) -> dict[str, Any]:
-        """Fit f unless done; give the history of the training."""
+        """Fit f unless done or not needed; give the history of the training."""
         from .distribution.base import Distribution
 
         name = "distribution/fit.safetensors"
+        if self.config.potential.method == "weak":
+            return {}
         path, checkpoint = self.state.path(name), distribution_checkpoint(self.folder)
         if self.state.finished("distribution"):
             return Distribution.load(path).history.to_dict()
@@ -203,20 +206,22 @@ class _Run:
         from .distribution.gradients import GradientSample, draw_gradients
         from .training.distributed import local_device
 
-        path = self.folder / "gradients.h5"
+        path, settings, seed = self.folder / "gradients.h5", self.config, self.config.run.seed
         if not self.state.finished("gradients"):
             with self.state.stage("gradients", path.name):
-                distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors").to(local_device(self.config.run.device))
-                stars = self.tracers if distribution.prefers_stars else None
-                draw_gradients(
-                    distribution,
-                    self.config.gradients.n,
-                    errors=self.config.catalogue.errors,
-                    seed=self.config.run.seed,
-                    tracers=stars,
-                    path=path,
-                    progress=self.progress,
-                )
+                if settings.potential.method == "weak":
+                    GradientSample.of_stars(self.tracers, self.volume, errors=settings.catalogue.errors, seed=seed).save(path)
+                else:
+                    distribution = Distribution.load(self.folder / "distribution" / "fit.safetensors").to(local_device(settings.run.device))
+                    draw_gradients(
+                        distribution,
+                        settings.gradients.n,
+                        errors=settings.catalogue.errors,
+                        seed=seed,
+                        tracers=self.tracers if distribution.prefers_stars else None,
+                        path=path,
+                        progress=self.progress,
+                    )
         return GradientSample.load(path)
 
     def _potential(self, points: GradientSample, speed: dict[str, Any]) -> PotentialModel:

@@ -119,7 +119,11 @@ def summarise(
         "peak_memory_mb": peak_memory(),
         "versions": versions(),
         "seed": config.run.seed,
-        "preset": {"distribution": config.distribution.preset, "potential": config.potential.preset, "method": config.potential.method},
+        "preset": {
+            "distribution": config.distribution.preset if points.has_scores else None,
+            "potential": config.potential.preset,
+            "method": config.potential.method,
+        },
         "device": config.run.device,
         "quick": config.run.quick,
         "history": {"distribution": distribution_history, "potential": _history(model)},

@@ -28,7 +28,7 @@ def small() -> Config:
         catalogue={"limit": 3000},
         distribution={"preset": "quick", "options": options},
         gradients={"n": 1500},
-        potential={"method": "weak"},
+        potential={"method": "linear"},
         run={"threads": 1},
     )
 

@@ -22,6 +22,7 @@ from deeppot_galactic.distribution.base import Distribution
 from deeppot_galactic.distribution.gradients import GradientSample
 from deeppot_galactic.errors import CatalogueError, ConfigError, StoreError
 from deeppot_galactic.pipeline import STAGES, RunResult, _Run, run
+from deeppot_galactic.potential import fit_potential
 from deeppot_galactic.preparation import load_catalogue
 from deeppot_galactic.training import distributed
 from deeppot_galactic.training.distributed import Group
@@ -354,7 +355,7 @@ def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -
         catalogue={"limit": 12_000},
         volume={"kind": "cylinder", "shells": [0.0, 5.0, 16.0], "half_height": 2.0},
         distribution={"preset": "paper-small", "options": options},
-        potential={"method": "weak", "options": {}},
+        potential={"method": "linear", "options": {}},
     )
     seen: list[int] = []
 
@@ -381,10 +382,27 @@ def test_the_papers_flow_in_shells_goes_on_in_the_second_shell(tmp_path: Path) -
     assert df.volume.contains(points.points[:, :3]).all()
 
 
+def test_the_weak_form_needs_no_distribution(tmp_path: Path) -> None:
+    settings = small_config().replace(potential={"method": "weak", "options": {}})
+    result = run(settings, tmp_path / "out")
+    assert not (result.folder / "distribution").exists()
+    tracers, volume, _ = load_catalogue(settings)
+    stars = GradientSample.of_stars(tracers, volume)
+    points = GradientSample.load(result.folder / "gradients.h5")
+    assert not points.has_scores
+    np.testing.assert_array_equal(points.points, stars.points)
+    expected = fit_potential(stars, method="weak")
+    assert result.summary["omega"]["value"][2] == pytest.approx(expected.omega[2].value, rel=1e-9)
+    assert result.summary["preset"]["distribution"] is None
+    assert result.summary["stationarity"] is None
+    assert {path.stem for path in (result.folder / "figures").iterdir()} >= {"stars", "pattern_speed", "matter", "rotation_curve"}
+    assert run(settings, result.folder, resume=True).summary == result.summary
+
+
 @pytest.mark.slow
 def test_an_ensemble_from_the_configuration(tmp_path: Path) -> None:
     members = {"members": 2, "executor": "threads", "workers": 2}
-    settings = small_config().replace(distribution=members, potential={"method": "weak", "options": {}})
+    settings = small_config().replace(distribution=members, potential={"method": "linear", "options": {}})
     folder = run(settings, tmp_path / "out").folder
     assert Distribution.load(folder / "distribution" / "fit.safetensors").estimator == "ensemble"
     assert not list(folder.rglob("*checkpoint*"))
@@ -427,7 +445,7 @@ def test_a_divergence_is_recorded_in_the_summary(stage: str, members: int, tmp_p
         free = {"use_base": False, "anchor": 0.0}  # nothing holds it to the weak form
         wild = {"potential": {"options": {"steps": 60, "width": 16, "n_places": 512, "batch": 256, "rate": 100.0} | free}}
     else:
-        wild |= {"potential": {"method": "weak", "options": {}}}
+        wild |= {"potential": {"method": "linear", "options": {}}}
     if members > 1:  # whose warnings stay in their processes
         wild["distribution"] |= {"members": members, "executor": "processes", "workers": 2}
     folder = run(small_config().replace(**wild), tmp_path / "out").folder

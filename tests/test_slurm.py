@@ -53,7 +53,7 @@ def test_two_tasks_of_the_array_are_two_runs(cluster: dict[str, str], tmp_path: 
     (tmp_path / "job.sh").write_text(RECIPES[0])
     jobs = []
     for number in (0, 1):
-        config = small_config(seed=number).replace(potential={"method": "weak", "options": {}})
+        config = small_config(seed=number).replace(potential={"method": "linear", "options": {}})
         (tmp_path / "configs" / f"{number}.toml").write_text(config.to_toml())
         environment = {**cluster, "SLURM_ARRAY_TASK_ID": str(number)}
         jobs.append(subprocess.Popen(["bash", "job.sh"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True))
@@ -77,7 +77,7 @@ def test_one_training_over_two_nodes(cluster: dict[str, str], tmp_path: Path) ->
         text = text.replace(old, new)
     (tmp_path / "job.sh").write_text(text)
     options = {"steps": 40, "validate_every": 20, "checkpoint_every": 10, "optimiser": "radam", "rate": 1e-3}
-    config = small_config().replace(distribution={"options": options}, potential={"method": "weak", "options": {}})
+    config = small_config().replace(distribution={"options": options}, potential={"method": "linear", "options": {}})
     (tmp_path / "stars.toml").write_text(config.to_toml())
     done = subprocess.run(["bash", "job.sh"], cwd=tmp_path, env={**cluster, "NODES": "2"}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

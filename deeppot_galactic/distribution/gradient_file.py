@@ -42,6 +42,8 @@ COPIES = ("copies", "copy_coefficients", "copy_weights")
 """Datasets of `deeppot_galactic.catalogue.copies`: rows (m, 6 k), coefficients (k,) and, for weighted stars, their weights (m,)."""
 _SHAPES: dict[str, tuple[int, ...]] = {"points": (6,), "log_density": (), "score": (6,), "weights": ()}
 """Datasets of one length, with the shape of a row."""
+_TOGETHER = ("log_density", "score")
+"""Datasets that a file of stars alone does not have."""
 
 
 def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, Any], extra: dict[str, Array] | None = None) -> None:
@@ -50,8 +52,8 @@ def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, A
     Parameters
     ----------
     path : str or Path
-    table : ndarray, shape (n, 13) or (n, 14)
-        Point, ln f, score and, where there are weights, the weight; may be mapped from a file.
+    table : ndarray, shape (n, 13) or (n, 14); (n, 6) or (n, 7)
+        Point, ln f, score and, where there are weights, the weight; may be mapped from a file. Of stars alone: point and weight.
     volume : Volume
     meta : dict
     extra : dict of arrays, optional
@@ -64,7 +66,11 @@ def write_hdf5(path: str | Path, table: Array, volume: Volume, meta: dict[str, A
     """
     import h5py
 
-    parts = {"points": slice(0, 6), "log_density": 6, "score": slice(7, 13)} | ({"weights": 13} if table.shape[1] > 13 else {})
+    parts: dict[str, Any] = {"points": slice(0, 6)}
+    if table.shape[1] > 7:
+        parts |= {"log_density": 6, "score": slice(7, 13)}
+    if table.shape[1] in (7, 14):
+        parts["weights"] = -1
     head = {"volume": jsonable(volume.to_dict()), "meta": jsonable(meta)}
     block = 512  # a user block is 512 bytes times a power of two
     while block < LINE + len(json.dumps(head)) + 1024:
@@ -122,8 +128,9 @@ def read_hdf5(path: str | Path) -> tuple[dict[str, Array], dict[str, Any], dict[
 
 def _check_shapes(path: Path, arrays: dict[str, Array]) -> None:
     rows = len(arrays["points"])
+    needed = _TOGETHER if any(name in arrays for name in _TOGETHER) else ()
     for name, shape in _SHAPES.items():
-        if (name in arrays or name != "weights") and arrays[name].shape != (rows, *shape):
+        if (name in arrays or name in needed) and arrays[name].shape != (rows, *shape):
             raise StoreError(f"{path} is damaged: {name} has shape {arrays[name].shape}, expected {(rows, *shape)}")
     copies, coefficients, weights = (arrays.get(name) for name in COPIES)
     if copies is None and coefficients is None and weights is None:

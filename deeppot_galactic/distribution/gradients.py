@@ -78,13 +78,17 @@ class GradientSample:
         self.meta: dict[str, Any] = {} if meta is None else meta
 
     @classmethod
-    def of_stars(cls, tracers: Tracers, volume: Volume) -> GradientSample:
+    def of_stars(cls, tracers: Tracers, volume: Volume, *, errors: str = "ignore", seed: int = 0) -> GradientSample:
         """The stars of a volume as they are, without a distribution function: enough for ``fit_potential(..., method="weak")``.
 
         Parameters
         ----------
         tracers : Tracers
         volume : Volume
+        errors : {"ignore", "correct"}
+            As in `draw_gradients`.
+        seed : int
+            Of the copies.
 
         Returns
         -------
@@ -99,8 +103,14 @@ class GradientSample:
             If ``tracers`` are none.
         """
         stars = instance(tracers, Tracers, "tracers", CatalogueError).within(volume)
-        x = stars.phase_space
-        return cls(x, np.full(len(x), np.nan), np.full(x.shape, np.nan), volume=volume, weights=stars.weights, meta={"source": "stars"})
+        x, meta = stars.phase_space, {"source": "stars", "n_stars": len(stars), "errors": errors}
+        copies, copy_weights = _error_copies(volume, tracers, len(tracers), errors, seed)
+        return cls(x, *_unknown(len(x)), volume=volume, weights=stars.weights, meta=meta, copies=copies, copy_weights=copy_weights)
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether ln f and the scores are known, as they are not for `of_stars`."""
+        return bool(np.isfinite(self.score[:1]).all())
 
     def __len__(self) -> int:
         return len(self.points)
@@ -118,7 +128,8 @@ class GradientSample:
         StoreError
             When it cannot be written.
         """
-        columns = [self.points, self.log_density[:, None], self.score] + ([] if self.weights is None else [self.weights[:, None]])
+        columns = [self.points] + ([self.log_density[:, None], self.score] if self.has_scores else [])
+        columns += [] if self.weights is None else [self.weights[:, None]]
         extra = copy_columns(self.copies, self.copy_weights)
         write_hdf5(Path(path), np.concatenate(columns, axis=1), self.volume, self.meta, extra)
 
@@ -146,6 +157,8 @@ class GradientSample:
         rows, coefficients, copy_weights = (arrays.pop(name, None) for name in COPIES)
         with rebuilding(path):
             copies = None if rows is None or coefficients is None else Copies(coefficients, rows.reshape(-1, len(coefficients), 6))
+            if "score" not in arrays:
+                arrays["log_density"], arrays["score"] = _unknown(len(arrays["points"]))
             return cls(**arrays, volume=Volume.from_dict(volume), meta=meta, copies=copies, copy_weights=copy_weights)
 
 
@@ -191,7 +204,7 @@ def draw_gradients(
     n, seed = whole(n, "n", least=1, error=FitError), whole(seed, "seed", error=FitError)
     source = point_source(df, n, seed, tracers)
     meta = {"source": source.name, "estimator": df.estimator, "seed": seed, "n": source.n, "n_stars": df.n_stars, "errors": errors}
-    copies, copy_weights = (None, None) if errors == "ignore" else _error_copies(df, tracers, n, errors, seed)
+    copies, copy_weights = _error_copies(df.volume, tracers, n, errors, seed)
     if path is not None:
         extra = copy_columns(copies, copy_weights)
         stream(df, source, Path(path), seed=seed, meta=meta, progress=progress, extra=extra)
@@ -202,6 +215,11 @@ def draw_gradients(
     return GradientSample(*parts, volume=df.volume, weights=weights, meta=meta, copies=copies, copy_weights=copy_weights)
 
 
+def _unknown(n: int) -> tuple[Array, Array]:
+    """ln f (n,) and scores (n, 6) of stars alone."""
+    return np.full(n, np.nan), np.full((n, 6), np.nan)
+
+
 def copy_columns(copies: Copies | None, weights: Array | None) -> dict[str, Array]:
     """What a file holds of copies, by the name of the data set."""
     if copies is None:
@@ -210,14 +228,16 @@ def copy_columns(copies: Copies | None, weights: Array | None) -> dict[str, Arra
     return columns if weights is None else columns | {COPIES[2]: weights}
 
 
-def _error_copies(df: Distribution, tracers: Tracers | None, n: int, errors: str, seed: int) -> tuple[Copies, Array | None]:
-    """Copies of at most ``n`` stars that may lie in the volume, and their weights."""
+def _error_copies(volume: Volume, tracers: Tracers | None, n: int, errors: str, seed: int) -> tuple[Copies | None, Array | None]:
+    """Copies of at most ``n`` stars that may lie in the volume, and their weights; none where errors are ignored."""
+    if errors == "ignore":
+        return None, None
     if errors != "correct":
         raise ConfigError(f"errors must be 'ignore' or 'correct', found {errors!r}")
     if tracers is None:
         raise FitError("errors='correct' needs the stars with their errors, those beyond the volume too: pass tracers=")
     copies = error_copies(tracers, seed=seed)
-    reach = np.flatnonzero(copies.reaching(df.volume))
+    reach = np.flatnonzero(copies.reaching(volume))
     reach = np.sort(np.random.default_rng(seed).permutation(reach)[:n])
     weights = None if tracers.weights is None else np.asarray(tracers.weights, dtype=np.float64)[reach]
     return copies[reach], weights

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ..report import diagnostics as dx
 from ..report import plots
 from ..report.figures import Panel
-from ..report.inputs import catalogue_stars, read_run_folder, stars_and_sample
+from ..report.inputs import catalogue_stars, read_run_folder, scores, stars_and_sample
 from ..report.panels.context import joins_of, plane_positions
 from ..report.panels.fields import against_truth, difference
 from .published import OMEGA_ERRORS
@@ -77,7 +77,7 @@ def paper_figures(folder: Path, rows: Sequence[dict[str, Any]], snapshots: Seque
 def load_disc(folder: Path, name: str) -> Disc:
     """What the figures need of a finished run."""
     run = read_run_folder(folder)
-    score = None if run.points is None else np.asarray(run.points.score, dtype=np.float64)
+    score = None if run.points is None else scores(run.points)
     diagnosis = dx.diagnose(run.points, run.model, run.truth)
     return Disc(name, diagnosis, score, stars_and_sample(run), catalogue_stars(run), joins_of(run.points))
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .diagnostics import Diagnosis
-from .inputs import Sample
+from .inputs import Sample, scores
 
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int, dict[str, float]], None]
@@ -81,7 +81,7 @@ def make_figures(
     from .panels.context import joins_of
 
     folder.mkdir(parents=True, exist_ok=True)
-    score = None if points is None else np.asarray(points.score, dtype=np.float64)
+    score = None if points is None else scores(points)
     total = None if n_stars is None else float(n_stars)
     context = Context(diagnosis, summary or {}, total, sample, drawn, everything, score, joins_of(points), analytic_base(model), points)
     panels = []

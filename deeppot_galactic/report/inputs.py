@@ -39,6 +39,12 @@ class PointsLike(Protocol):
     def meta(self) -> dict[str, Any]: ...
 
 
+def scores(points: PointsLike) -> Array | None:
+    """The scores (N, 6) of points, or None where they are not known (stars alone)."""
+    score = np.asarray(points.score, dtype=np.float64)
+    return score if np.isfinite(score).any() else None
+
+
 class PotentialLike(Protocol):
     """A potential with a pattern speed; `Quantity` in, `Quantity` out, (N, 3) positions."""
 

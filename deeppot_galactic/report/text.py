@@ -67,7 +67,7 @@ def lead(run: RunFolder, diagnosis: Diagnosis, stars: int | None) -> str:
         where = f"within {region.radius:g} kpc of the point ({', '.join(f'{c:.3g}' for c in region.centre)}) kpc"
     preset = run.summary.get("preset")
     if isinstance(preset, dict):
-        preset = ", ".join(f"{name} {value}" for name, value in preset.items())
+        preset = ", ".join(f"{name} {value or 'none'}" for name, value in preset.items())
     kind = f" Settings: {html.escape(str(preset))}; seed {html.escape(str(run.summary.get('seed', '?')))}." if preset else ""
     first = (
         f"From the positions and velocities of {number} {where}, this run learned the potential Φ(x) of the "

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs import Field, PointsLike, PotentialLike
+from ..inputs import Field, PointsLike, PotentialLike, scores
 from .forces import HEIGHT_RANGE, RADIAL_RANGE, Comparison, compare, negative_fraction
 from .rotation import RotationCurve, rotation_curve
 from .stationarity import Stationarity, coherent_rms, non_stationarity
@@ -51,7 +51,9 @@ class Region:
         centre = np.asarray(getattr(volume, "center", np.zeros(3)), dtype=np.float64)
         radius = float(getattr(volume, "r_out", None) or getattr(volume, "radius", None) or volume.size)
         half_height = float(getattr(volume, "half_height", radius))
-        return cls(centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius), getattr(volume, "mask", None) is not None)
+        return cls(
+            centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius), getattr(volume, "mask", None) is not None
+        )
 
     @property
     def holds_the_axis(self) -> bool:
@@ -209,9 +211,10 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
 
     stationarity = curve = negative = None
     if fitted is not None and points is not None and stars is not None:
-        gradient = -fitted.acceleration(stars[:, :3])
-        score = np.asarray(points.score, dtype=np.float64)
-        stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0, weights=weights)
+        score = scores(points)
+        if score is not None:
+            gradient = -fitted.acceleration(stars[:, :3])
+            stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0, weights=weights)
         some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
         negative = negative_fraction(fitted.density(stars[some, :3]), weights=None if weights is None else weights[some])
     if fitted is not None and region.whole_disc:

@@ -89,8 +89,8 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
         )
         flags.append(Flag("note", "The pattern of this volume", text))
     value, error = weak.get("value"), weak.get("error")
-    fit = diagnosis.omega
-    if fit is not None and value is not None and error is not None:
+    fit = diagnosis.omega  # 0 in the lab, which is no answer to that question
+    if fit and value is not None and error is not None:
         own = diagnosis.field.omega_error if diagnosis.field is not None else None
         sigma = float(np.hypot(error, 0.0 if own is None or not np.isfinite(own[2]) else own[2]))
         if abs(fit - value) > max(2 * sigma, 0.05 * abs(value)):
@@ -107,7 +107,7 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             f"Myr): no frame makes it stationary."
         )
         flags.append(Flag("warning", "The bar changes", text))
-    coherent = diagnosis.coherent()
+    coherent = diagnosis.coherent() if fit else None
     if coherent is not None and np.all(np.isfinite(coherent)) and coherent[1] > 0 and coherent[0] > 0.5 * coherent[1]:
         share = coherent[0] / coherent[1]
         text = (
