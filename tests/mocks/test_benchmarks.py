@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from deeppot_galactic import read_tracers
-from deeppot_galactic.catalogue.truth import read_truth
+from deeppot_galactic.catalogue.truth import demo_path, read_truth
 from deeppot_galactic.mocks import ErgodicBar, Plummer, StaeckelDisc
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 
@@ -65,6 +65,7 @@ def test_bins_without_stars_are_named_not_invented(measures):
 
 
 SNAPSHOT = "SNAPSHOT"  # stands for the path of one
+DEMO = str(demo_path())  # a disc that reaches all shells
 PHASES = ("phase, hard edge", "phase, window")
 SCRIPTS = [
     # what is run, and by which name its results come in which order
@@ -73,6 +74,7 @@ SCRIPTS = [
     (["coverage.py", "--cases", "bars,balls", "--realisations", "2", "--stars", "4000"], "case", ["Gaussian bar", "ergodic balls"]),
     (["coverage.py", "--cases", "galaxies", "--realisations", "2", "--stars", "2000"], "case", ["random galaxies"]),
     (["recovery.py", SNAPSHOT, "--volume", "disc", "--methods", "pattern,weak"], "method", ["pattern", "weak"]),
+    (["recovery.py", DEMO, "--stars", "8000", "--volume", "disc", "--shells", "--methods", "linear"], "volume", ["disc, shells"]),
     (["pattern_methods.py", SNAPSHOT, "--drawn", "10000"], "method", [*PHASES, "Tremaine-Weinberg", "pattern_speed", "pattern_speed"]),
 ]
 
@@ -89,7 +91,7 @@ def snapshot(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[" ".join(script[:3]) for script, _, _ in SCRIPTS])
+@pytest.mark.parametrize(("script", "name", "expected"), SCRIPTS, ids=[f"{script[0]} {expected[0]}" for script, _, expected in SCRIPTS])
 def test_the_scripts_run(script, name, expected, tmp_path, snapshot):
     out = tmp_path / "result.json"
     environment = {**os.environ, "PYTHONPATH": str(FOLDER.parent), "OMP_NUM_THREADS": "1"}
