@@ -83,8 +83,9 @@ print(noticed[0].message if noticed else "no warning")
 # %% [markdown]
 # ## From a ball around the Sun
 #
-# Most real samples do not cover a disc. In a ball there are no rings, but smooth polynomials that vanish at its edge do the same; growth
-# cannot be told from rotation there, nor the bar from a spiral arm that turns otherwise, for which the error holds 12 % of the speed.
+# Most real samples do not cover a disc. In a ball beside the centre there are no rings, but smooth polynomials that vanish at its edge do
+# the same; growth cannot be told from rotation there, nor the bar from a spiral arm that turns otherwise, for which the error holds 12 % of
+# the speed.
 
 # %%
 angle = truth.bar_angle - np.radians(20)

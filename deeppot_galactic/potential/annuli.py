@@ -1,52 +1,69 @@
-r"""Annuli of a disc: azimuthal harmonics of the stars, their rates of change, and the radii of the bar; what volumes and stars know of it.
+r"""Annuli about the axis: azimuthal harmonics of the stars, how they change, the radii of the bar; what volumes and stars know of it.
 
-With h_k a smooth bump in annulus k and g(z) a roll-off in height, b_k = g(z) h_k(R) e^{-i m phi}; its sum over the stars is the harmonic
-of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`).
+With h_k a smooth bump in annulus k and g a roll-off to the edge of the volume, b_k = g h_k(R) e^{-i m phi}. Its sum over the stars is the
+harmonic of order m, and the sum of v . grad b_k the rate at which it changes (`pattern`). Here g = (1 - s^2)^2 with s = |z| / h in a
+cylinder of half height h, and s = |x - x_c| / r in a ball of radius r whose centre x_c lies on the axis: the same all around it.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..catalogue.copies import Copies
-from ..catalogue.volumes import Cylinder, Volume
+from ..catalogue.volumes import Ball, Cylinder, Volume
 
 Array = NDArray[np.float64]
+Round = Cylinder | Ball
 
 SIGNIFICANCE = 5.0  # of the m = 2 amplitude in an annulus that counts
 CHUNK = 65536
 _N_ANNULI = 14
 _SAME_PHASE = np.radians(7.0)
+_ROUNDING = 1e-9  # of a centre on the axis, in radii
 _Z = np.array([0.0, 0.0, 1.0])
 LOCAL_SCATTER = 0.12
 """By what fraction patterns in parts of a galaxy differ from its bar: rms of the twelve balls of P tables 3 and 4."""
 
 
-def annuli(volume: Cylinder, n: int = _N_ANNULI) -> Array:
+def is_round(volume: Volume) -> TypeGuard[Round]:
+    """Whether the volume turns into itself about the axis; a mask does not."""
+    if isinstance(volume, Ball):
+        return volume.mask is None and bool(np.hypot(*volume.center[:2]) < _ROUNDING * volume.radius)
+    return volume.mask is None and isinstance(volume, Cylinder)
+
+
+def annuli(volume: Round, n: int = _N_ANNULI) -> Array:
     """Edges (n, 2) of half-overlapping annuli, narrower inside: equal steps in sqrt(R)."""
-    inner = max(volume.r_in, 0.02 * volume.r_out)
-    edges = np.linspace(np.sqrt(inner), np.sqrt(volume.r_out), n + 2) ** 2
+    inner = max(volume.r_in if isinstance(volume, Cylinder) else 0.0, 0.02 * volume.size)
+    edges = np.linspace(np.sqrt(inner), np.sqrt(volume.size), n + 2) ** 2
     return np.stack([edges[:-2], edges[2:]], axis=1)
 
 
-def annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Any, Any, Array]:
+def _roll_off(x: Array, v: Array, volume: Round) -> tuple[Array, Array]:
+    """g and v . grad g (n,) at places and velocities (n, 3)."""
+    axes, size = (slice(2, 3), volume.half_height) if isinstance(volume, Cylinder) else (slice(3), volume.radius)
+    s, ds = (x[:, axes] - volume.center[axes]) / size, v[:, axes] / size
+    fall = np.maximum(1.0 - np.sum(s**2, axis=1), 0.0)
+    return fall**2, -4.0 * np.sum(s * ds, axis=1) * fall
+
+
+def annulus_sums(stars: Array, volume: Round, edges: Array, orders: tuple[int, ...], weights: Array | None) -> tuple[Any, Any, Array]:
     """b (n, K, M), v . grad b (n, K, M), complex, and h_k (n, K): annuli K, azimuthal orders M."""
     x, v = stars[:, :3], stars[:, 3:]
     radius = np.maximum(np.hypot(x[:, 0], x[:, 1]), 1e-9)
     v_r = (x[:, 0] * v[:, 0] + x[:, 1] * v[:, 1]) / radius
     turning = (x[:, 0] * v[:, 1] - x[:, 1] * v[:, 0]) / radius**2
-    fall = np.maximum(1.0 - (x[:, 2] / volume.half_height) ** 2, 0.0)
-    g, slope = fall**2, -4.0 * x[:, 2] / volume.half_height**2 * fall
+    g, falling = _roll_off(x, v, volume)
     if weights is not None:
-        g, slope = g * weights, slope * weights
+        g, falling = g * weights, falling * weights
     t = np.clip((radius[:, None] - edges[:, 0]) / (edges[:, 1] - edges[:, 0]), 0.0, 1.0)
     h = np.sin(np.pi * t) ** 2
     dh = np.pi / (edges[:, 1] - edges[:, 0]) * np.sin(2.0 * np.pi * t)
     profile = g[:, None] * h
-    moving = g[:, None] * dh * v_r[:, None] + (slope * v[:, 2])[:, None] * h
+    moving = g[:, None] * dh * v_r[:, None] + falling[:, None] * h
     phase = (x[:, 0] - 1j * x[:, 1]) / radius
     wave = np.stack([phase**m for m in orders], axis=1)
     spin = np.stack([-1j * m * turning for m in orders], axis=1)
@@ -55,7 +72,7 @@ def annulus_sums(stars: Array, volume: Cylinder, edges: Array, orders: tuple[int
 
 
 def star_sums(
-    part: slice, stars: Array, volume: Cylinder, edges: Array, orders: tuple[int, ...], weights: Array | None, copies: Copies | None
+    part: slice, stars: Array, volume: Round, edges: Array, orders: tuple[int, ...], weights: Array | None, copies: Copies | None
 ) -> tuple[Any, Any, Array]:
     """`annulus_sums` of some of the stars, each summed over its copies where there are any."""
     if weights is not None:
@@ -71,7 +88,7 @@ def star_sums(
 
 
 def end_speeds(
-    stars: Array, volume: Cylinder, edges: Array, share: Array, angle: float, weights: Array | None, copies: Copies | None
+    stars: Array, volume: Round, edges: Array, share: Array, angle: float, weights: Array | None, copies: Copies | None
 ) -> tuple[Array, Array]:
     """Omega (2,) from the two ends of the bar, and its covariance (2, 2), km/s/kpc.
 

@@ -47,13 +47,18 @@ def smooth_step(t: Array) -> tuple[Array, Array, Array]:
     return t**4 * (35 + t * (-84 + t * (70 - 20 * t))), 140 * (t * (1 - t)) ** 3, 420 * (t * (1 - t)) ** 2 * (1 - 2 * t)
 
 
+def check_continuable(volume: Volume) -> None:
+    """Refuse a volume that has no blending surface (`VolumeError`)."""
+    if not isinstance(volume, Ball | Cylinder):
+        raise VolumeError(f"cannot blend over a {type(volume).__name__}: expected a Cylinder or a Ball, of which a Mask takes any region")
+
+
 def blending_measure(volume: Volume, x: Array) -> Array:
     """s(x) of the module docstring alone, (N,)."""
-    if isinstance(volume, Ball):
-        return np.linalg.norm(x - volume.center, axis=1) / volume.radius
-    if not isinstance(volume, Cylinder):
-        raise VolumeError(f"cannot blend over a {type(volume).__name__}: expected a Cylinder or a Ball")
-    return np.sqrt(np.hypot((x[:, 0] ** 2 + x[:, 1] ** 2) / volume.r_out**2, (x[:, 2] / volume.half_height) ** 2))
+    if isinstance(volume, Cylinder):
+        return np.sqrt(np.hypot((x[:, 0] ** 2 + x[:, 1] ** 2) / volume.r_out**2, (x[:, 2] / volume.half_height) ** 2))
+    check_continuable(volume)
+    return np.linalg.norm(x - volume.center, axis=1) / volume.size
 
 
 def blending_surface(volume: Volume, x: Array, order: int = 2) -> tuple[Array, Array, Any]:

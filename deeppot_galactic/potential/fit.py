@@ -27,6 +27,7 @@ from ..arguments import instance, whole
 from ..errors import AxisymmetryWarning, ConfigError, FitError, FrameError
 from .basis import LinearPotential
 from .checks import check_density, check_points, check_scores
+from .continuation import check_continuable
 from .fitted import Fitted
 from .frame import RotatingFrame
 from .linear import given_omega, with_omega
@@ -100,6 +101,8 @@ def fit_potential(
         training that diverges.
     CatalogueError
         For stars faster than light.
+    VolumeError
+        In a volume that is neither a `Cylinder` nor a `Ball`, which no potential is continued out of.
     FrameError
         For freedoms that a method does not have.
     ConfigError
@@ -118,6 +121,7 @@ def fit_potential(
     seed, device = whole(seed, "seed", error=ConfigError), valid_device(device)
     if len(points) < MIN_STARS:
         raise FitError(f"{len(points)} points; a potential needs at least {MIN_STARS}")
+    check_continuable(points.volume)
     check_points(points)
     if method != "weak":
         check_scores(points)

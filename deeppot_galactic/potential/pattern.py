@@ -2,8 +2,9 @@ r"""The pattern speed from the stars alone, by the continuity equation in the we
 
 In the rotating frame the mean of any test function b(x) of compact support changes as d<b>/dt = < v . grad b > - Omega < d b/d phi >.
 
-**Disc.** b_k = g(z) h_k(R) e^{-i m phi}, h_k a smooth bump in an annulus. A pattern that turns with Omega and grows at the rate gamma has
-d<b>/dt = (gamma - i m Omega) <b> in the lab, so with B = sum b and D = sum v . grad b over the stars (weights 1/S for a selection)
+**About the axis** (a disc, or a ball whose centre lies on it). b_k = g h_k(R) e^{-i m phi}, h_k a smooth bump in an annulus and g a
+roll-off to the edge of the volume. A pattern that turns with Omega and grows at the rate gamma has d<b>/dt = (gamma - i m Omega) <b> in
+the lab, so with B = sum b and D = sum v . grad b over the stars (weights 1/S for a selection)
 
     gamma - i m Omega = D / B,     Omega = -Im(D/B) / m,     growth rate = Re(D/B):
 
@@ -11,7 +12,7 @@ growth does not bias Omega. The bar is the run of annuli, about the strongest on
 the mean over its annuli with an intrinsic scatter (random effects). The statistical error comes from a Poisson bootstrap of the stars, the
 systematic one from that scatter between radii (spirals, wobble, winding), from m = 4 against m = 2, and from the two ends of the bar.
 
-**Elsewhere** (a ball at the Sun's place, any volume off the axis) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
+**Elsewhere** (a ball at the Sun's place, any volume with a mask) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
 (D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, where C = C(Omega) is the covariance of D - Omega E. The statistical error is the
 larger of the width of that minimum and its scatter over a Poisson bootstrap of the stars; even and odd subsets of the b_j give the
 systematic one. Growth cannot be told from rotation there, nor the bar from spirals that turn otherwise: where the volume does not hold the
@@ -42,10 +43,10 @@ from ..arguments import instance, whole
 from ..catalogue.copies import Copies, error_copies
 from ..catalogue.sanity import repeated
 from ..catalogue.tracers import Tracers
-from ..catalogue.volumes import Cylinder, Volume
+from ..catalogue.volumes import Volume
 from ..errors import AxisymmetryWarning, CatalogueError, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
-from .annuli import CHUNK, SIGNIFICANCE, angular_speeds, annuli, bar_annuli, end_speeds, local_scatter, star_sums
+from .annuli import CHUNK, SIGNIFICANCE, Round, angular_speeds, annuli, bar_annuli, end_speeds, is_round, local_scatter, star_sums
 from .moments import Progress, WeakForm
 
 Array = NDArray[np.float64]
@@ -77,7 +78,7 @@ class PatternSpeed:
     growth_rate, growth_rate_error : Quantity
         d ln A_2 / dt of the pattern and its statistical error, 1/Gyr; NaN where it cannot be told from rotation.
     by_radius : QTable
-        One row an annulus, none where the volume is not a disc about the axis: R_lo, R_hi [kpc]; omega of m = 2 and its statistical error
+        One row an annulus, none where the volume is not round about the axis: R_lo, R_hi [kpc]; omega of m = 2 and its statistical error
         [km/s/kpc]; growth_rate [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of its noise; phase, the azimuth of
         m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
     detected : bool
@@ -121,7 +122,9 @@ def pattern_speed(
     tracers : Tracers
         Stars; ``weights`` (1 / selection function) are used where present.
     volume : Volume
-        A `Cylinder` about the rotation axis, or a `Ball` anywhere, which knows the pattern where it is.
+        A `Cylinder` or a `Ball` about the axis of rotation, which is z through the origin (shift the stars where it is not, or give a run
+        its ``x0``); a `Ball` elsewhere, which knows the pattern where it is; or any region of either, as
+        ``Ball(...).masked(Mask(...))`` (`deeppot_galactic.catalogue.masks`). Growth and Omega(R) need one about the axis without a mask.
     errors : {"ignore", "correct"}
         "correct" takes the stars' known errors out of every sum, to second order in their covariance. Pass stars beyond the volume too:
         those that errors may have carried out of it count.
@@ -185,15 +188,15 @@ def continuity(
     copies: Copies | None = None,
 ) -> PatternSpeed:
     """`pattern_speed` of the stars (n, 6) in a volume, in kpc and km/s, with weights (n,), without its checks and its warning."""
-    # A mask is not axisymmetric, so that its sums in annuli hold more than the pattern.
-    if isinstance(volume, Cylinder) and volume.mask is None:
-        return _disc(stars, volume, weights, n_bootstrap, seed, progress, copies)
+    # Sums in annuli that are not the same all around the axis hold more than the pattern.
+    if is_round(volume):
+        return _in_annuli(stars, volume, weights, n_bootstrap, seed, progress, copies)
     return _elsewhere(stars, volume, weights, n_bootstrap, seed, copies)
 
 
-def _disc(
+def _in_annuli(
     stars: Array,
-    volume: Cylinder,
+    volume: Round,
     weights: Array | None,
     n_bootstrap: int,
     seed: int,
@@ -281,7 +284,7 @@ def _by_radius(**columns: Any) -> QTable:
 
 
 def _linear_covariance(
-    stars: Array, volume: Cylinder, edges: Array, weights: Array | None, copies: Copies | None, b_sum: Array, rate: Array
+    stars: Array, volume: Round, edges: Array, weights: Array | None, copies: Copies | None, b_sum: Array, rate: Array
 ) -> Array:
     """Covariance (K, K) of Omega in the annuli from the influence of each star: neighbours share stars, and their errors are
     anticorrelated."""
@@ -333,7 +336,7 @@ def _nothing(stars: Array, by_radius: QTable, reason: str) -> PatternSpeed:
 def _elsewhere(
     stars: Array, volume: Volume, weights: Array | None, n_bootstrap: int, seed: int, copies: Copies | None = None
 ) -> PatternSpeed:
-    """Continuity with polynomial bumps in a volume off the axis."""
+    """Continuity with polynomial bumps in a volume that is not round about the axis."""
     weak = WeakForm(stars, volume, weights=weights, copies=copies)
     j = weak.basis.size
     d, e = np.zeros(j), np.zeros(j)

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from deeppot_galactic.catalogue.tracers import Tracers
-from deeppot_galactic.catalogue.volumes import Ball, Cylinder
+from deeppot_galactic.catalogue.volumes import Ball, Cylinder, Volume
 from deeppot_galactic.distribution.gradients import GradientSample
-from deeppot_galactic.errors import AxisymmetryWarning, ConfigError, FitError, FrameError, StoreError
+from deeppot_galactic.errors import AxisymmetryWarning, ConfigError, FitError, FrameError, StoreError, VolumeError
 from deeppot_galactic.mocks import BarredPotential
 from deeppot_galactic.mocks.ergodic_bar import ErgodicBar
 from deeppot_galactic.mocks.gaussian_bar import GaussianBar
 from deeppot_galactic.mocks.plummer import Plummer
 from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
-from deeppot_galactic.potential import PotentialModel, RotatingFrame, fit_potential
+from deeppot_galactic.potential import PotentialModel, RotatingFrame, fit, fit_potential
 from deeppot_galactic.potential.frame import stationarity_rate
 from deeppot_galactic.potential.symmetry import open_axes
 
@@ -127,6 +127,34 @@ def test_bad_requests_are_named(mock, points):
         fit_potential(few)
     with pytest.raises(StoreError):
         PotentialModel.load("nothing.safetensors")
+
+
+class Cube(Volume):
+    """|x|, |y|, |z| < 2 kpc, a shape that the package does not have."""
+
+    kind, size, center, measure = "cube", 2.0, np.zeros(3), 64.0
+
+    def _encloses(self, points):
+        return np.abs(points).max(axis=1) < 2.0
+
+    def _edge_weight(self, points, taper):
+        raise NotImplementedError
+
+    def _draw(self, n, rng):
+        return rng.uniform(-2.0, 2.0, (n, 3))
+
+    def _numbers(self):
+        return {"kind": self.kind}
+
+    def _shape(self):
+        return "cube"
+
+
+def test_a_shape_of_ones_own_is_refused_before_anything_is_fitted(mock, monkeypatch):
+    monkeypatch.setattr(fit, "fit_weak", lambda *_, **__: pytest.fail("it was fitted"))
+    points = GradientSample.of_stars(Tracers(mock.sample(4000, np.random.default_rng(0))), Cube())
+    with pytest.raises(VolumeError, match="cannot blend over a Cube: expected a Cylinder or a Ball"):
+        fit_potential(points, method="weak")
 
 
 def test_stars_without_scores_are_enough_for_the_weak_form(mock):

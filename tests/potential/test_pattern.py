@@ -1,4 +1,4 @@
-"""Errors of the pattern speed: the ends of the bar, and the bootstrap off the axis."""
+"""The pattern speed of patterns that grow, and in balls; its errors: the ends of the bar, and the bootstrap off the axis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 
 from deeppot_galactic.catalogue import Ball, Cylinder, Tracers
 from deeppot_galactic.errors import AxisymmetryWarning
-from deeppot_galactic.mocks import ErgodicBar
+from deeppot_galactic.mocks import ErgodicBar, GaussianBar
 from deeppot_galactic.potential import pattern, pattern_speed
-from deeppot_galactic.potential.annuli import LOCAL_SCATTER, annuli, end_speeds
+from deeppot_galactic.potential.annuli import LOCAL_SCATTER, annuli, annulus_sums, end_speeds
 from deeppot_galactic.potential.weak_fit import fit_weak
 
 DISC = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
@@ -24,6 +24,55 @@ def turning_bar(speed):
     x = np.stack([along * np.cos(ANGLE) - across * np.sin(ANGLE), along * np.sin(ANGLE) + across * np.cos(ANGLE), z], axis=1)
     turn = speed(along)
     return np.hstack([x, np.stack([-turn * x[:, 1], turn * x[:, 0], 0 * z], axis=1)])
+
+
+def growing_bar(omega, growth, n=30_000):
+    """Stars of density rho_0 (1 + e cos 2 phi), e = 1/2, about ``ANGLE``, with random velocities and the rotation with which continuity has
+    the pattern turn at ``omega`` and e grow at ``growth``, km/s/kpc: d/dphi ((1 + e cos 2 phi) dphi/dt) = -growth e cos 2 phi."""
+    rng, e = np.random.default_rng(1), 0.5
+    phi = rng.uniform(-np.pi, np.pi, 4 * n)
+    phi = phi[rng.uniform(0.0, 1.0 + e, 4 * n) < 1.0 + e * np.cos(2.0 * phi)][:n]
+    turn = omega - growth * e * np.sin(2.0 * phi) / (2.0 + 2.0 * e * np.cos(2.0 * phi))
+    radius, z = rng.gamma(2.0, size=n), rng.normal(0.0, 0.3, n)
+    x = np.stack([radius * np.cos(phi + ANGLE), radius * np.sin(phi + ANGLE), z], axis=1)
+    return np.hstack([x, rng.normal(0.0, 40.0, (n, 3)) + np.stack([-turn * x[:, 1], turn * x[:, 0], 0 * z], axis=1)])
+
+
+@pytest.mark.parametrize("growth", [5.0, -5.0])
+@pytest.mark.parametrize(
+    "volume",
+    [Cylinder(r_out=8 * u.kpc, half_height=2 * u.kpc), Ball([0, 0, 0] * u.kpc, 8 * u.kpc), Ball([0, 0, 1] * u.kpc, 6 * u.kpc)],
+    ids=["disc", "ball", "ball above the centre"],
+)
+def test_growth_is_told_from_rotation(volume, growth):
+    speed = pattern_speed(Tracers(growing_bar(37.0, growth)), volume)
+    assert abs(speed.value.value - 37.0) < 3.0 * speed.error.value < 4.5
+    found, error = (rate.to_value(u.km / u.s / u.kpc) for rate in (speed.growth_rate, speed.growth_rate_error))
+    assert abs(found - growth) < 3.0 * error
+    assert abs(found) > 3.0 * error
+
+
+@pytest.mark.parametrize("volume", [DISC, Ball([0, 0, 0.5] * u.kpc, 3 * u.kpc)], ids=["disc", "ball"])
+def test_rates_are_the_change_of_the_test_functions_along_the_orbit(volume):
+    stars, edges, step = growing_bar(37.0, 5.0, n=500), annuli(volume), 1e-6
+
+    def functions(time):
+        moved = stars + time * np.hstack([stars[:, 3:], 0.0 * stars[:, 3:]])
+        return annulus_sums(moved, volume, edges, (1, 2), None)
+
+    assert functions(0.0)[1] == pytest.approx((functions(step)[0] - functions(-step)[0]) / (2.0 * step), rel=1e-4, abs=1e-3)
+
+
+@pytest.mark.parametrize("radius", [3.0, 5.0])
+def test_a_ball_about_the_centre_sees_what_a_disc_sees(radius):
+    stars = Tracers(GaussianBar(lengths=(2.2, 1.2, 0.4), sigma=80.0, omega=40.0, angle=0.3).sample(60_000, np.random.default_rng(0)))
+    disc = pattern_speed(stars, Cylinder(r_out=radius * u.kpc, half_height=1.5 * u.kpc))
+    ball = pattern_speed(stars, Ball([0, 0, 0] * u.kpc, radius * u.kpc))
+    assert abs(ball.value.value - 40.0) < 2.0 * ball.error.value
+    assert abs(ball.growth_rate) < 3.0 * ball.growth_rate_error
+    assert ball.statistical < 1.5 * disc.statistical
+    assert ball.by_radius["in_pattern"].any()
+    assert ball.by_radius["R_hi"][-1].to_value(u.kpc) == pytest.approx(radius)
 
 
 def ends(stars):
