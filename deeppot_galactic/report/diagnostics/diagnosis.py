@@ -51,9 +51,8 @@ class Region:
         centre = np.asarray(getattr(volume, "center", np.zeros(3)), dtype=np.float64)
         radius = float(getattr(volume, "r_out", None) or getattr(volume, "radius", None) or volume.size)
         half_height = float(getattr(volume, "half_height", radius))
-        return cls(
-            centre, radius, half_height, bool(np.hypot(centre[0], centre[1]) < 0.05 * radius), getattr(volume, "mask", None) is not None
-        )
+        about_axis = bool(np.hypot(centre[0], centre[1]) < 0.05 * radius)
+        return cls(centre, radius, half_height, about_axis, getattr(volume, "mask", None) is not None)
 
     @property
     def holds_the_axis(self) -> bool:
