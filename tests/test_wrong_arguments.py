@@ -97,7 +97,7 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "seed in words": (lambda: dg.pattern_speed(STARS, DISC, seed="a"), "seed must be a whole number"),  # type: ignore[arg-type]
     "fit of a volume": (lambda: dg.fit_distribution(DISC, STARS), "tracers must be a Tracers"),  # type: ignore[arg-type]
     "steps in words": (lambda: dg.fit_distribution(STARS, DISC, preset="quick", steps="many"), "steps must be a whole number"),
-    "rate in words": (lambda: dg.fit_distribution(STARS, DISC, preset="quick", rate="slow"), "rate must be a number"),
+    "rate in words": (lambda: dg.fit_distribution(STARS, DISC, preset="quick", rate="slow"), "rate must be a positive number"),
     "another device": (lambda: dg.fit_distribution(STARS, DISC, preset="quick", device="gpu"), "no device 'gpu' here"),
     "negative seed": (lambda: dg.fit_distribution(STARS, DISC, preset="quick", seed=-1), "seed must be a whole number"),
     "an executor by name": (lambda: dg.fit_distribution(STARS, DISC, executor="threads"), "executor must be"),  # type: ignore[arg-type]

@@ -69,7 +69,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     Raises
     ------
     ConfigError
-        For an unknown preset or setting, with the nearest name.
+        For an unknown preset or setting, with the nearest name, or a value out of range.
     """
     if preset not in PRESETS:
         raise ConfigError(f"distribution preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
@@ -78,7 +78,9 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"setting {name!r} does not belong to the distribution preset {preset!r}{_nearest(name, known)}")
-    return replaced(settings, overrides, ConfigError)
+    settings = replaced(settings, overrides, "distribution option", ConfigError)
+    settings.training()  # refuses what the loop does not know
+    return settings
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -175,7 +177,7 @@ def fit_distribution(
     FitError
         For too few or duplicate stars, a constant dimension, or a training that diverged.
     ConfigError
-        For an unknown preset or setting, one of the wrong kind, or a device that is not there.
+        For an unknown preset or setting, one of the wrong kind or out of range, or a device that is not there.
     CatalogueError
         If ``tracers`` are none.
 
