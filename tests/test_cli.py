@@ -141,6 +141,7 @@ def good_run(tmp_path: Path, text: str = "") -> Path:
         ("[distribution]\noptions = {rate = -1.0}\n", "distribution option rate"),
         ("[potential]\noptions = {width = 0}\n", "potential option width"),
         ("[potential]\noptions = {schedule = 'x'}\n", "schedule"),
+        ("[potential]\nmethod = 'weak'\noptions = {turn = true}\n", "belongs to method 'network'"),
         ("[pattern_speed]\nfree = ['omega_z', 'omega_z']\n", "named twice"),
         ("[catalogue\n", "TOML"),
         ("[run]\ndevice = 'cuda:99'\n", "device"),

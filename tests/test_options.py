@@ -64,3 +64,12 @@ def test_other_values_that_no_fit_can_use(kind: str, preset: str, option: dict[s
 
 def test_a_gradient_may_have_no_limit() -> None:
     assert resolve_distribution("fast", {"clip": np.inf}).clip == np.inf
+
+
+@pytest.mark.parametrize("method", ["weak", "linear"])
+@pytest.mark.parametrize("name", [entry.name for entry in fields(POTENTIALS["fast"])])
+def test_options_belong_to_the_network(method: str, name: str) -> None:
+    """Also one that repeats the default; presets, which a run always has, are the same for these methods."""
+    with pytest.raises(ConfigError, match=f"option '{name}' belongs to method 'network'; method '{method}'"):
+        resolve_potential("fast", {name: getattr(POTENTIALS["fast"], name)}, method)
+    assert resolve_potential("paper", {}, method) == POTENTIALS["paper"]

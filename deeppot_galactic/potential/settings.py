@@ -107,13 +107,14 @@ PRESETS: dict[str, PotentialSettings] = {
 _CHOICES = {"inputs": ("disc", "plain"), "residual": ("ln f", "f"), "start": ("frame", "linear")}
 
 
-def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSettings:
-    """A preset with some settings replaced.
+def resolve_settings(preset: str, overrides: dict[str, Any], method: str = "network") -> PotentialSettings:
+    """A preset with some settings replaced; all of them belong to the network.
 
     Raises
     ------
     ConfigError
-        For an unknown preset or setting, with the nearest known one, a value out of range, or ``train_base`` without a base.
+        For an unknown preset or setting, with the nearest known one, a setting of another method, a value out of range, or ``train_base``
+        without a base.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown potential preset {preset!r}; known are {', '.join(PRESETS)}")
@@ -123,6 +124,8 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSetting
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise ConfigError(f"unknown potential option {name!r}; {hint}")
+        if method != "network":
+            raise ConfigError(f"potential option {name!r} belongs to method 'network'; method {method!r} has no use for it, leave it away")
     settings = replaced(PRESETS[preset], overrides, "potential option", ConfigError)
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
