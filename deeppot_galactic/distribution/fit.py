@@ -6,6 +6,7 @@ import difflib
 from concurrent.futures import Executor
 from dataclasses import fields
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,8 +199,8 @@ def fit_distribution(
 
         shared = {"preset": preset, "device": device, "progress": progress, "validation_fraction": validation_fraction} | overrides
         return fit_ensemble(tracers, volume, members=members, seed=seed, executor=executor, checkpoint=checkpoint, **shared)
-    if not 0.0 <= validation_fraction < 1.0:
-        raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
+    if not isinstance(validation_fraction, Real) or not 0.0 <= validation_fraction < 1.0:
+        raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction!r}")
     check_symmetries(settings, volume)
     fit = partial(_fit_one, tracers=tracers, settings=settings, validation_fraction=validation_fraction, device=device, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)
