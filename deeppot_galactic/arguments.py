@@ -6,7 +6,7 @@ Functions that learn or compute take what passed here; they check nothing twice.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from numbers import Integral, Real
@@ -19,6 +19,25 @@ from numpy.typing import NDArray
 from .errors import ConfigError, DeepPotError
 
 T = TypeVar("T")
+
+Count = int
+"""Type of a setting that is a whole number of at least 1; a plain ``int`` may be 0. `replaced` checks these ranges."""
+Positive = float
+"""Type of a setting that is a finite number above 0."""
+NotNegative = float
+"""Type of a setting that is a finite number of at least 0."""
+Limit = float
+"""Type of a setting that is a number above 0, infinity included, which sets no limit."""
+Decay = float
+"""Type of a setting that is the decay of a moving average: at least 0 and below 1."""
+_LEAST = {"int": 0, "Count": 1}
+_NUMBERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "float": ("a finite number", np.isfinite),
+    "Positive": ("a positive number", lambda value: 0.0 < value < np.inf),
+    "NotNegative": ("a number of at least 0", lambda value: 0.0 <= value < np.inf),
+    "Limit": ("a positive number", lambda value: value > 0.0),
+    "Decay": ("a number of at least 0 and below 1", lambda value: 0.0 <= value < 1.0),
+}
 
 
 def instance(value: Any, kind: type[T], name: str, error: type[DeepPotError] = DeepPotError) -> T:
@@ -121,8 +140,10 @@ def rebuilding(what: str, values: Any, error: type[DeepPotError] = DeepPotError)
         raise error(f"the description of {what} is damaged: {' '.join(str(cause).split())[:160]}") from None
 
 
-def replaced(settings: Any, overrides: Mapping[str, Any], error: type[DeepPotError] = DeepPotError) -> Any:
-    """A dataclass of settings with some of them replaced, where whole numbers stay whole and numbers are numbers.
+def replaced(settings: Any, overrides: Mapping[str, Any], what: str, error: type[DeepPotError] = DeepPotError) -> Any:
+    """A dataclass of settings with some of them replaced, each by a value of its type and within the range that the type names.
+
+    ``what`` says what they are, such as "potential option".
 
     Raises
     ------
@@ -136,12 +157,14 @@ def replaced(settings: Any, overrides: Mapping[str, Any], error: type[DeepPotErr
         kind = str(kinds[name]).removesuffix(" | None")
         if optional and value is None:
             continue
-        if kind == "int":
-            values[name] = whole(value, name, error=error)
-        elif kind == "float" and (isinstance(value, bool) or not isinstance(value, Real)):
-            raise error(f"{name} must be a number, found {value!r}")
+        if kind in _LEAST:
+            values[name] = whole(value, f"{what} {name}", least=_LEAST[kind], error=error)
+        elif kind in _NUMBERS:
+            expected, allowed = _NUMBERS[kind]
+            if isinstance(value, bool) or not isinstance(value, Real) or not allowed(value):
+                raise error(f"{what} {name} must be {expected}, found {value!r}")
         elif kind in ("bool", "str") and type(value).__name__ != kind:
-            raise error(f"{name} must be {'true or false' if kind == 'bool' else 'text'}, found {value!r}")
+            raise error(f"{what} {name} must be {'true or false' if kind == 'bool' else 'text'}, found {value!r}")
     return replace(settings, **values)
 
 

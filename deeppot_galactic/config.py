@@ -245,7 +245,7 @@ class PotentialConfig(_Section):
     preset : str
         Of the network.
     options : dict
-        Keywords of `fit_potential`.
+        Keywords of `fit_potential`, for the network.
     """
 
     method: Literal["network", "linear", "weak"] = "network"

@@ -174,7 +174,7 @@ def check_settings(config: Config) -> None:
     executor_class(config.distribution.executor)
     preset, options = config.potential.preset, config.potential.options
     _check_kinds("potential.options", resolve_potential(preset, {}), options)
-    resolve_potential(preset, options)
+    resolve_potential(preset, options, config.potential.method)
     check_frame(config)
     if config.run.device != "cpu":
         import torch

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import CatalogueError
 from .propagation import pairs
 
@@ -82,19 +83,18 @@ def error_copies(tracers: Tracers, *, order: int = 2, n_pairs: int = 1, seed: in
     Raises
     ------
     CatalogueError
-        If the errors are unknown, or the order is neither.
+        If the errors are unknown, the order is neither, or ``n_pairs`` or ``seed`` no whole number of at least 1 or 0.
     """
     if order not in EXTRAPOLATION:
         raise CatalogueError(f"the order of the error correction must be 1 or 2, found {order!r}")
-    if n_pairs < 1:
-        raise CatalogueError(f"n_pairs must be at least 1, found {n_pairs}")
+    n_pairs = whole(n_pairs, "n_pairs", least=1, error=CatalogueError)
     levels = EXTRAPOLATION[order]
     coefficients = [levels[0]]
     for level in levels[1:]:
         coefficients += [level / (2 * n_pairs)] * (2 * n_pairs)
     rows = np.empty((len(tracers), len(coefficients), 6))
     rows[:, 0] = tracers.phase_space
-    rng = np.random.default_rng([seed, 0xC0B1E5])
+    rng = np.random.default_rng([whole(seed, "seed", error=CatalogueError), 0xC0B1E5])
     for start in range(0, len(tracers), _BLOCK):
         block = np.arange(start, min(start + _BLOCK, len(tracers)))
         draw, k = pairs(tracers.select(block)), 1

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arguments import array
-from ..errors import CatalogueError
+from ..errors import CatalogueError, DeepPotError
 from ..units import LENGTH, VELOCITY
+from .sanity import check_weighted
 from .uncertainty import root_of
 
 if TYPE_CHECKING:
@@ -20,19 +21,21 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 
-def checked_weights(weights: ArrayLike | None, n: int) -> Array | None:
-    """Weights of ``n`` stars as float64, or None."""
+def checked_weights(weights: ArrayLike | None, n: int, error: type[DeepPotError] = CatalogueError) -> Array | None:
+    """Weights of ``n`` stars as float64, or None (`CatalogueError`, or the class ``error``, for anything but ``n`` numbers >= 0)."""
     if weights is None:
         return None
-    values = array(weights, "weights", CatalogueError)
-    if values.shape != (n,) or not np.isfinite(values).all() or (values < 0.0).any():
-        raise CatalogueError(f"weights must be {n} finite numbers >= 0, found shape {values.shape}")
+    values = array(weights, "weights", error)
+    bad = np.count_nonzero(~(np.isfinite(values) & (values >= 0.0)))
+    if values.shape != (n,) or bad:
+        raise error(f"weights must be {n} finite numbers >= 0, found shape {values.shape}" + (f" with {bad} that are not" if bad else ""))
     return values
 
 
 def star_weights(weights: ArrayLike | None, n: int) -> Array:
-    """Weights of ``n`` stars, one each by default (`CatalogueError` for another number of them)."""
+    """Weights of ``n`` stars, one each by default (`CatalogueError` for another number of them, or where none is positive)."""
     values = checked_weights(weights, n)
+    check_weighted(values)
     return np.ones(n) if values is None else values
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CatalogueError, FitError
+from ..errors import CatalogueError, DeepPotError, FitError
 
 LIGHT = 299792.458
 """Speed of light [km/s]."""
@@ -42,6 +42,12 @@ def check_speeds(rows: NDArray[np.float64]) -> None:
     if number:
         worst = float(np.abs(rows[:, 3:]).max())
         raise CatalogueError(f"{number:,} of {len(rows):,} stars move faster than light (up to {worst:.3g} km/s); check the units")
+
+
+def check_weighted(weights: NDArray[np.float64] | None, error: type[DeepPotError] = CatalogueError) -> None:
+    """Refuse stars of which none has a weight (`CatalogueError`, or the class ``error``)."""
+    if weights is not None and len(weights) and not np.any(weights):
+        raise error(f"all {len(weights):,} stars have weight zero; some weights must be positive")
 
 
 def check_scale(scale: NDArray[np.float64]) -> None:

@@ -15,13 +15,13 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array, instance
+from ..arguments import array, instance, whole
 from ..errors import CatalogueError, VolumeError
 from ..units import LENGTH, VELOCITY, vectors
 from .frames import resolve_frame
 from .propagation import checked_covariance, checked_weights, covariance_blocks, drawing, extent, known_covariance
 from .reading import read_tracers
-from .sanity import check_speeds
+from .sanity import check_speeds, check_weighted
 from .settings import CatalogueSettings
 from .uncertainty import Observations
 from .volumes import Volume
@@ -273,7 +273,7 @@ class Tracers:
         Raises
         ------
         CatalogueError
-            If no errors are known, or for another method.
+            If no errors are known, for another method, fewer than two draws, or a seed that is no whole number of at least 0.
         """
         return covariance_blocks(self, method, n_draws, seed)
 
@@ -323,9 +323,10 @@ class Tracers:
         Raises
         ------
         CatalogueError
-            If no errors are known.
+            If no errors are known, or for a seed that is no whole number of at least 0.
         """
-        rows = self.drawing()(np.random.default_rng(seed))
+        rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(whole(seed, "seed", error=CatalogueError))
+        rows = self.drawing()(rng)
         return Tracers(rows, frame=self.frame, weights=self.weights, ids=self.ids, meta={**self.meta, "redrawn": True})
 
     def select(self, mask: ArrayLike, *, name: str | None = None) -> Tracers:
@@ -386,13 +387,14 @@ class Tracers:
         VolumeError
             If there are none (the message says where the stars are), or ``volume`` is no `Volume`.
         CatalogueError
-            If one of them is faster than light.
+            If one of them is faster than light, or none has a weight.
         """
         inside = instance(volume, Volume, "volume", VolumeError).contains(self._rows[:, :3])
         if not inside.any():
             raise VolumeError(f"no star of {len(self):,} lies in the {volume.describe()}; {extent(self._rows)}")
         chosen = self.select(inside, name=volume.describe())
         check_speeds(chosen.phase_space)
+        check_weighted(chosen.weights)
         return chosen
 
     def weighted(self, selection: SelectionFunction, *, least: float = 0.05) -> Tracers:

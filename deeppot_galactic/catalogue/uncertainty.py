@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arguments import whole
 from ..errors import CatalogueError
 from .frames import KAPPA, affine, rotate, sky_basis, sky_to_phase_space
 
@@ -170,8 +171,9 @@ class Observations:
         Raises
         ------
         CatalogueError
-            For another method, or fewer than two draws.
+            For another method, fewer than two draws, or a seed that is no whole number of at least 0.
         """
+        seed = whole(seed, "seed", error=CatalogueError)
         if method not in ("jacobian", "monte-carlo", "auto"):
             raise CatalogueError(f"method must be 'jacobian', 'monte-carlo' or 'auto', found {method!r}")
         if method == "monte-carlo":

@@ -26,6 +26,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import whole
 from ..errors import ConfigError
 from .base import Distribution
 from .gradient_stream import BLOCK, point_source
@@ -184,12 +185,11 @@ def fit_ensemble(
     Raises
     ------
     ConfigError
-        For fewer than two members.
+        For a number of members that is not whole or below two, a seed that is no whole number of at least 0, and as of `fit_distribution`.
     FitError
         As of `fit_distribution`.
     """
-    if members < 2:
-        raise ConfigError(f"an ensemble needs at least two members, found {members}")
+    members, seed = whole(members, "members", least=2, error=ConfigError), whole(seed, "seed", error=ConfigError)
     jobs = [(tracers, volume, seed + k, options | {"checkpoint": member_checkpoint(checkpoint, f"member{k}")}) for k in range(members)]
     fitted = train_members(_fit_member, jobs, executor)
     first = fitted[0]

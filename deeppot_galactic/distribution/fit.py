@@ -6,6 +6,7 @@ import difflib
 from concurrent.futures import Executor
 from dataclasses import fields
 from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,7 +70,7 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     Raises
     ------
     ConfigError
-        For an unknown preset or setting, with the nearest name.
+        For an unknown preset or setting, with the nearest name, or a value out of range.
     """
     if preset not in PRESETS:
         raise ConfigError(f"distribution preset {preset!r} is unknown; choose one of {', '.join(PRESETS)}{_nearest(preset, PRESETS)}")
@@ -78,7 +79,9 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> Any:
     for name in overrides:
         if name not in known:
             raise ConfigError(f"setting {name!r} does not belong to the distribution preset {preset!r}{_nearest(name, known)}")
-    return replaced(settings, overrides, ConfigError)
+    settings = replaced(settings, overrides, "distribution option", ConfigError)
+    settings.training()  # refuses what the loop does not know
+    return settings
 
 
 def _nearest(name: str, known: Any) -> str:
@@ -175,7 +178,7 @@ def fit_distribution(
     FitError
         For too few or duplicate stars, a constant dimension, or a training that diverged.
     ConfigError
-        For an unknown preset or setting, one of the wrong kind, or a device that is not there.
+        For an unknown preset or setting, one of the wrong kind or out of range, or a device that is not there.
     CatalogueError
         If ``tracers`` are none.
 
@@ -196,8 +199,8 @@ def fit_distribution(
 
         shared = {"preset": preset, "device": device, "progress": progress, "validation_fraction": validation_fraction} | overrides
         return fit_ensemble(tracers, volume, members=members, seed=seed, executor=executor, checkpoint=checkpoint, **shared)
-    if not 0.0 <= validation_fraction < 1.0:
-        raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction}")
+    if not isinstance(validation_fraction, Real) or not 0.0 <= validation_fraction < 1.0:
+        raise ConfigError(f"validation_fraction must lie in [0, 1), found {validation_fraction!r}")
     check_symmetries(settings, volume)
     fit = partial(_fit_one, tracers=tracers, settings=settings, validation_fraction=validation_fraction, device=device, progress=progress)
     path = None if checkpoint is None else Path(checkpoint)

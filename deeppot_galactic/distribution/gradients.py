@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from ..arguments import instance, whole
 from ..catalogue.copies import Copies, error_copies
+from ..catalogue.propagation import checked_weights
+from ..catalogue.sanity import check_weighted
 from ..catalogue.tracers import Tracers
 from ..errors import CatalogueError, ConfigError, FitError
 from ..store import rebuilding
@@ -53,7 +55,7 @@ class GradientSample:
     Raises
     ------
     FitError
-        If the shapes disagree.
+        If the shapes disagree, or weights are negative, not finite or all zero.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class GradientSample:
         if points.ndim != 2 or points.shape[1] != 6 or score.shape != points.shape or log_density.shape != points.shape[:1]:
             raise FitError(f"points (N, 6), score (N, 6) and log_density (N,) disagree: {points.shape}, {score.shape}, {log_density.shape}")
         self.points, self.log_density, self.score = points, log_density, score
-        self.weights, self.volume = weights, volume
-        self.copies, self.copy_weights = copies, copy_weights
+        self.volume, self.copies = volume, copies
+        self.weights = checked_weights(weights, len(points), FitError)
+        self.copy_weights = checked_weights(copy_weights, 0 if copies is None else len(copies), FitError)
+        for values in (self.weights, self.copy_weights):
+            check_weighted(values, FitError)
         self.meta: dict[str, Any] = {} if meta is None else meta
 
     @classmethod

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from ..arguments import Count, Decay, Limit, NotNegative, Positive
 from ..errors import ConfigError
 from ..training import TrainingSettings
 from .flow import rk4, standard_normal
 from .noise import check_treatment
 from .symmetries import check_flow_symmetries
+from .vector_field import check_shape
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -60,30 +62,30 @@ class LikelihoodSettings:
     """
 
     estimator: str = "likelihood"
-    steps: int = 200_000
-    batch: int = 8192
-    rate: float = 1e-3
+    steps: Count = 200_000
+    batch: Count = 8192
+    rate: Positive = 1e-3
     schedule: str = "plateau"
     warmup: int = 2048
-    patience: int = 512
-    min_drop: float = 0.01
-    min_rate: float = 1e-6
+    patience: Count = 512
+    min_drop: NotNegative = 0.01
+    min_rate: NotNegative = 1e-6
     optimiser: str = "radam"
-    clip: float = 1e9
-    ema: float = 0.0
-    validate_every: int = 256
-    checkpoint_every: int = 512
-    chain: int = 3
-    width: int = 128
-    depth: int = 8
+    clip: Limit = 1e9
+    ema: Decay = 0.0
+    validate_every: Count = 256
+    checkpoint_every: Count = 512
+    chain: Count = 3
+    width: Count = 128
+    depth: Count = 8
     shape: str = "plain"
     trace: str = "exact"
     solver: str = "dopri5"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    solver_steps: int = 8
-    kinetic: float = 5e-4
-    jacobian: float = 5e-4
+    rtol: Positive = 1e-5
+    atol: Positive = 1e-5
+    solver_steps: Count = 8
+    kinetic: NotNegative = 5e-4
+    jacobian: NotNegative = 5e-4
     whiten: bool = False
     pad: bool = True
     errors: str = "ignore"
@@ -93,6 +95,7 @@ class LikelihoodSettings:
     def __post_init__(self) -> None:
         check_treatment(self.errors, known=("ignore", "inject"))
         check_flow_symmetries(self)
+        check_shape(self.shape)
         if self.trace not in ("exact", "hutchinson"):
             raise ConfigError(f"trace {self.trace!r} is unknown; choose exact or hutchinson")
         if self.solver not in (*ADAPTIVE, "rk4"):

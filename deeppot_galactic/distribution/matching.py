@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ..arguments import Count, Decay, Limit, NotNegative, Positive
 from ..training import TrainingSettings
 from .noise import check_treatment
 from .symmetries import check_flow_symmetries
+from .vector_field import check_shape
 
 if TYPE_CHECKING:
     from .flow import ContinuousFlow
@@ -53,25 +55,25 @@ class MatchingSettings:
     """
 
     estimator: str = "flow-matching"
-    steps: int = 5000
-    batch: int = 2048
-    rate: float = 2e-3
+    steps: Count = 5000
+    batch: Count = 2048
+    rate: Positive = 2e-3
     warmup: int = 100
-    weight_decay: float = 1e-3
-    ema: float = 0.998
-    clip: float = 10.0
-    validate_every: int = 200
-    checkpoint_every: int = 500
-    width: int = 192
-    depth: int = 4
+    weight_decay: NotNegative = 1e-3
+    ema: Decay = 0.998
+    clip: Limit = 10.0
+    validate_every: Count = 200
+    checkpoint_every: Count = 500
+    width: Count = 192
+    depth: Count = 4
     shape: str = "residual"
-    solver_steps: int = 4
-    chain: int = 1
+    solver_steps: Count = 4
+    chain: Count = 1
     whiten: bool = True
     pad: bool = True
     finetune_steps: int = 0
-    finetune_batch: int = 512
-    finetune_rate: float = 2e-4
+    finetune_batch: Count = 512
+    finetune_rate: Positive = 2e-4
     errors: str = "ignore"
     reflect: bool = False
     turn: bool = False
@@ -79,6 +81,7 @@ class MatchingSettings:
     def __post_init__(self) -> None:
         check_treatment(self.errors, known=("ignore", "inject"))
         check_flow_symmetries(self)
+        check_shape(self.shape)
 
     def training(self) -> TrainingSettings:
         """The part of the loop."""

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arguments import Count, Decay, Limit, NotNegative, Positive
 from ..training import Progress, ShuffledBatches, TrainingSettings, split_indices, train
 from .base import Distribution
 from .energy_network import EnergyNetwork
@@ -73,21 +74,21 @@ class ScoreMatchingSettings:
     """
 
     estimator: str = "score-matching"
-    steps: int | None = None
-    batch: int = 1024
-    rate: float = 1e-2
+    steps: Count | None = None
+    batch: Count = 1024
+    rate: Positive = 1e-2
     optimiser: str = "soap"
     betas: tuple[float, float] = (0.95, 0.95)
     warmup: int = 20
-    weight_decay: float | None = None
-    ema: float = 0.99
-    clip: float = 20.0
-    validate_every: int = 100
+    weight_decay: NotNegative | None = None
+    ema: Decay = 0.99
+    clip: Limit = 20.0
+    validate_every: Count = 100
     early_stopping: int = 0
-    checkpoint_every: int = 500
-    width: int = 128
-    depth: int = 4
-    noise: float = 0.0
+    checkpoint_every: Count = 500
+    width: Count = 128
+    depth: Count = 4
+    noise: NotNegative = 0.0
     reflect: bool = False
     turn: bool = False
     errors: str = "ignore"
@@ -112,9 +113,9 @@ class ScoreMatchingSettings:
         return filled
 
     def training(self) -> TrainingSettings:
-        """The part of the loop."""
+        """The part of the loop; that for many stars where it depends on their number."""
         shared = {f.name for f in fields(TrainingSettings)}
-        return TrainingSettings(**{k: v for k, v in asdict(self).items() if k in shared})
+        return TrainingSettings(**{k: v for k, v in asdict(self.for_stars(ENOUGH_STARS)).items() if k in shared})
 
 
 class ScoreMatchingDistribution(Distribution):

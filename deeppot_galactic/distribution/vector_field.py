@@ -22,6 +22,12 @@ from ..errors import ConfigError
 TIME_INPUTS = 3
 
 
+def check_shape(shape: str) -> None:
+    """Refuse a shape that no field has (`ConfigError`)."""
+    if shape not in ("plain", "residual"):
+        raise ConfigError(f"vector field shape {shape!r} is unknown; choose plain or residual")
+
+
 class VectorField(nn.Module):
     """v(t, z) for z of shape (n, 6).
 
@@ -37,8 +43,7 @@ class VectorField(nn.Module):
 
     def __init__(self, *, width: int, depth: int, shape: str = "residual", generator: torch.Generator | None = None) -> None:
         super().__init__()
-        if shape not in ("plain", "residual"):
-            raise ConfigError(f"vector field shape {shape!r} is unknown; choose plain or residual")
+        check_shape(shape)
         self.width, self.depth, self.shape = width, depth, shape
         sizes = [6 + TIME_INPUTS] + [width] * depth + [6]
         self.weights = nn.ParameterList()

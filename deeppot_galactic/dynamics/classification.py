@@ -21,6 +21,7 @@ import numpy as np
 from astropy.table import QTable
 from numpy.typing import ArrayLike
 
+from ..arguments import whole
 from ..catalogue.propagation import star_weights
 from ..errors import DeepPotError, ExtrapolationWarning
 from ..units import LENGTH, VELOCITY, vectors
@@ -82,15 +83,16 @@ def classify_stars(
     Raises
     ------
     DeepPotError
-        Without stars, or a pattern speed.
+        Without stars, or a pattern speed, or for a ``limit`` or seed that is no whole number of at least 1 or 0.
     MissingPackageError
         Without naif.
     """
     x, v = vectors(pos, LENGTH, "pos"), vectors(vel, VELOCITY, "vel")
     if len(x) != len(v):
         raise DeepPotError(f"positions hold {len(x)} stars and velocities {len(v)}; they must agree")
-    if not len(x) or limit < 1:
-        raise DeepPotError(f"no stars to classify: {len(x)} in the catalogue, limit {limit}")
+    limit, seed = whole(limit, "limit", least=1), whole(seed, "seed")
+    if not len(x):
+        raise DeepPotError("no stars to classify")
     index = np.sort(np.random.default_rng(seed).permutation(len(x))[:limit])
     w = star_weights(weights, len(x))
     times = u.Quantity(np.linspace(0, 1, samples) * duration)

@@ -190,6 +190,13 @@ def escape_speed(potential: Any, radii: u.Quantity) -> u.Quantity:
     -------
     Quantity, shape (N,)
         km/s.
+
+    Raises
+    ------
+    UnitsError
+        For radii that are no lengths, negative or not finite.
+    DeepPotError
+        If ``potential`` is none.
     """
     r = lengths(radii, "radii")
     model = _axisymmetric(potential)

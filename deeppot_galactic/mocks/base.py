@@ -19,7 +19,7 @@ import astropy.units as u
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import array
+from ..arguments import array, whole
 from ..errors import DeepPotError
 
 if TYPE_CHECKING:
@@ -169,11 +169,11 @@ class AnalyticDistribution(ABC):
         Raises
         ------
         DeepPotError
-            If ``n`` is not positive.
+            If ``n`` is not positive, or ``seed`` no whole number of at least 0.
         """
         from ..catalogue.tracers import Tracers
 
-        x = self.sample(n, np.random.default_rng(seed))
+        x = self.sample(n, np.random.default_rng(whole(seed, "seed")))
         result = Tracers.from_phase_space(x[:, :3] * u.kpc, x[:, 3:] * (u.km / u.s))
         result.meta.update(self.describe(), n=int(n), seed=int(seed))
         return result

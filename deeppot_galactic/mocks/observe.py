@@ -25,6 +25,7 @@ import astropy.units as u
 import numpy as np
 from astropy.table import QTable, Table
 
+from ..arguments import whole
 from ..catalogue.frames import frame_to_dict, phase_space_to_sky, resolve_frame
 from ..errors import CatalogueError
 from ..units import to_internal
@@ -94,12 +95,12 @@ def observe(
     Raises
     ------
     CatalogueError
-        For an unknown error model, or a star at the Sun's own place.
+        For an unknown error model, a star at the Sun's own place, or a seed that is no whole number of at least 0.
     """
     if errors not in ERROR_MODELS:
         raise CatalogueError(f"unknown error model {errors!r}; known are {', '.join(ERROR_MODELS)}")
     sun = resolve_frame(tracers.frame if frame is None else frame)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole(seed, "seed", error=CatalogueError))
     truth = phase_space_to_sky(tracers.phase_space, sun)
     truth[:, 2] = 1.0 / truth[:, 2]
     n = len(truth)

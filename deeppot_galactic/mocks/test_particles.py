@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import astropy.units as u
 import numpy as np
 
+from ..arguments import whole
 from ..errors import DeepPotError, MissingPackageError
 from ..potential.analytic import NFW, MiyamotoNagai
 from ..units import to_internal
@@ -93,7 +94,7 @@ def test_particles(
     MissingPackageError
         If gala is not installed.
     DeepPotError
-        If ``n`` or ``epochs`` is not positive.
+        If ``n`` or ``epochs`` is not positive, or ``seed`` no whole number of at least 0.
     UnitsError
         For a length, time or speed without its unit.
     """
@@ -106,7 +107,7 @@ def test_particles(
     t_grow, t_mix, t_step = (
         float(to_internal(q, u.Myr, name)) for q, name in ((growth, "growth"), (mixing, "mixing"), (spacing, "spacing"))
     )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(whole(seed, "seed"))
     x = initial_disc(
         galaxy,
         n,

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..arguments import array
+from ..arguments import array, whole
 from ..catalogue.volumes import Volume
 from ..errors import DeepPotError, FitError
 from ..units import G
@@ -61,7 +61,8 @@ class GlobalPotential:
     Raises
     ------
     FitError
-        If ``inner`` is not finite in the blend, or has no attractive continuation, or a vector is not three numbers.
+        If ``inner`` is not finite in the blend, or has no attractive continuation, a vector is not three numbers, or the seed no whole
+        number of at least 0.
     """
 
     def __init__(
@@ -81,6 +82,7 @@ class GlobalPotential:
             raise FitError(f"blend_start must lie between 0 and 1, found {blend_start}")
         self.inner, self.volume, self.blend_start = inner, volume, float(blend_start)
         self.omega, self.x0, self.v0 = (_three(v, name) for v, name in ((omega, "omega"), (x0, "x0"), (v0, "v0")))
+        seed = whole(seed, "seed", error=FitError)
         if outer is None or constant is None:
             outer, constant = fit_outer(inner, volume, outer=outer, blend_start=blend_start, seed=seed)
         self.outer, self.constant = outer, float(constant)
@@ -181,11 +183,11 @@ class GlobalPotential:
         outside = self.outer.evaluate(x[~core], order)
         within = self.inner.evaluate(x[core], order) if core.any() else (None, None, None)
         faded = self._fading(x[~core], order)
-        for n, whole in enumerate(result):
-            if whole is not None:
-                whole[~core] = outside[n] + faded[n]
+        for n, values in enumerate(result):
+            if values is not None:
+                values[~core] = outside[n] + faded[n]
                 if within[n] is not None:
-                    whole[core] = within[n]
+                    values[core] = within[n]
         result[0][core] += self.constant
         return result
 

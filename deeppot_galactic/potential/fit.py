@@ -73,7 +73,7 @@ def fit_potential(
     method : {"network", "linear", "weak"}
         See the module.
     preset : str
-        "fast", "quick" (to see that it works), "paper" or "paper-small"; for the network.
+        "fast", "quick" (to see that it works), "paper" or "paper-small"; of the network, the other methods are the same with all of them.
     seed : int
         The same seed on the same machine gives the same numbers.
     device : str
@@ -83,7 +83,7 @@ def fit_potential(
     checkpoint : path, optional
         File from which an interrupted training resumes.
     **overrides
-        Settings of the preset, see `PotentialSettings`.
+        Settings of the preset, see `PotentialSettings`; for the network alone.
 
     Returns
     -------
@@ -106,7 +106,8 @@ def fit_potential(
     FrameError
         For freedoms that a method does not have.
     ConfigError
-        For an unknown method, preset or setting.
+        For an unknown method, preset or setting, a setting out of range or of another method, a seed that is no whole number of at least 0,
+        or a device that is not there.
 
     References
     ----------
@@ -114,7 +115,7 @@ def fit_potential(
     """
     if method not in METHODS:
         raise ConfigError(f"unknown method {method!r}; known are {', '.join(METHODS)}")
-    settings = resolve_settings(preset, overrides)
+    settings = resolve_settings(preset, overrides, method)
     from ..distribution.gradients import GradientSample  # torch comes with it, which a loaded model does without
 
     instance(points, GradientSample, "points", FitError)

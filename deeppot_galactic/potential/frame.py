@@ -33,6 +33,8 @@ _UNITS = {"omega": ANGULAR_SPEED, "x0": LENGTH, "v0": VELOCITY}
 class RotatingFrame:
     """A rotating frame of reference, and which of its components a fit may change.
 
+    Methods "weak" and "linear" turn about z and fit Omega_z alone; other rotations and freedoms need ``method="network"``.
+
     Parameters
     ----------
     omega : Quantity
@@ -50,7 +52,7 @@ class RotatingFrame:
     Raises
     ------
     FrameError
-        For an unknown component, a prior on a fixed one, or a combination that stars cannot identify.
+        For an unknown component or one that is named twice, a prior on a fixed one, or a combination that stars cannot identify.
 
     References
     ----------
@@ -100,6 +102,9 @@ class RotatingFrame:
         unknown = [name for name in self.free if name not in COMPONENTS]
         if unknown:
             raise FrameError(f"unknown frame component {unknown[0]!r}; known are {', '.join(COMPONENTS)}")
+        twice = [name for k, name in enumerate(self.free) if name in self.free[:k]]
+        if twice:
+            raise FrameError(f"frame component {twice[0]!r} is named twice in free = {self.free}; name it once")
         x0_free = [n for n in self.free if n.startswith("x0")]
         v0_free = [n for n in self.free if n.startswith("v0")]
         if x0_free and v0_free:

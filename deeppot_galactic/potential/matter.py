@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arguments import whole
+from ..arguments import instance, whole
 from ..errors import FitError
-from ..units import DENSITY, LENGTH, to_internal, vectors
+from ..units import DENSITY, LENGTH, lengths, to_internal, vectors
+from .model import PotentialModel
 
 if TYPE_CHECKING:
     import astropy.units as u
     from astropy.table import QTable
-
-    from .model import PotentialModel
 
 Array = NDArray[np.float64]
 StellarDensity = Callable[["u.Quantity"], "u.Quantity"]
@@ -51,7 +50,7 @@ def smoothed_density(model: PotentialModel, pos: u.Quantity, *, width: u.Quantit
     UnitsError
         For positions or widths without units.
     FitError
-        For a width that is negative or of another shape, or no points.
+        If ``model`` is none, for a width that is negative or of another shape, ``n`` below one, or a seed that is no whole number.
     """
     places, share, known = _kernel(model, pos, width, n, seed)
     density = np.zeros(share.shape)
@@ -82,21 +81,25 @@ def smoothed_density_error(model: PotentialModel, pos: u.Quantity, *, width: u.Q
     Raises
     ------
     FitError
-        For a model without a posterior (trained on scores alone): use `deeppot_galactic.potential.resampled.fit_ensemble`.
+        As `smoothed_density`, and for a model without a posterior (trained on scores alone): use
+        `deeppot_galactic.potential.resampled.fit_ensemble`.
     UnitsError
         For positions or widths without units.
     """
-    if model.posterior is None:
+    posterior = instance(model, PotentialModel, "model", FitError).posterior
+    if posterior is None:
         raise FitError("a model trained on scores alone has no posterior; potential.resampled.fit_ensemble gives errors")
     places, share, known = _kernel(model, pos, width, n, seed)
     import astropy.units as u
 
-    return u.Quantity(np.where(known, model.posterior.weighted_density_error(places, share), np.nan), DENSITY)
+    return u.Quantity(np.where(known, posterior.weighted_density_error(places, share), np.nan), DENSITY)
 
 
 def _kernel(model: PotentialModel, pos: u.Quantity, width: u.Quantity, n: int, seed: int) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Points (N, M, 3) of the kernel at every position [kpc], the share (N, M) of each in the mean, and where there is a mean."""
-    x, n, kernel = vectors(pos, LENGTH, "pos"), whole(n, "n", least=1, error=FitError), to_internal(width, LENGTH, "width")
+    instance(model, PotentialModel, "model", FitError)
+    n, seed = whole(n, "n", least=1, error=FitError), whole(seed, "seed", error=FitError)
+    x, kernel = vectors(pos, LENGTH, "pos"), to_internal(width, LENGTH, "width")
     if kernel.shape not in ((), (3,)) or not np.all(np.isfinite(kernel) & (kernel >= 0.0)):
         raise FitError(f"width must be one length >= 0, or three, found {width}")
     half = np.random.default_rng(seed).standard_normal((max(n // 2, 1), 3)) * kernel
@@ -125,12 +128,15 @@ def dark_matter_density(model: PotentialModel, pos: u.Quantity, stars: StellarDe
 
     Raises
     ------
+    FitError
+        If ``model`` is none, ``stars`` no function, or its densities not one for each position.
     UnitsError
         For positions without units, or if ``stars`` gives no densities.
     """
     import astropy.units as u
 
-    return u.Quantity(model.global_potential.density(vectors(pos, LENGTH, "pos")) - _stellar(stars, pos), DENSITY)
+    x = vectors(pos, LENGTH, "pos")
+    return u.Quantity(instance(model, PotentialModel, "model", FitError).global_potential.density(x) - _stellar(stars, x), DENSITY)
 
 
 def dark_matter_profile(
@@ -158,14 +164,16 @@ def dark_matter_profile(
     Raises
     ------
     FitError
-        If the edges do not increase.
+        If ``model`` is none, ``n`` below one, a seed that is no whole number, ``stars`` no function, or its densities not one for each
+        position.
+    UnitsError
+        For edges that are not two or more increasing lengths, or if ``stars`` gives no densities.
     """
     from astropy.table import QTable
 
-    edges = np.atleast_1d(to_internal(radii, LENGTH, "radii")).astype(float)
-    if len(edges) < 2 or np.any(np.diff(edges) <= 0) or edges[0] < 0:
-        raise FitError(f"the edges of the shells must increase from zero or above, found {edges.tolist()} kpc")
-    rng = np.random.default_rng(seed)
+    instance(model, PotentialModel, "model", FitError)
+    edges, n = lengths(radii, "radii", least=2), whole(n, "n", least=1, error=FitError)
+    rng = np.random.default_rng(whole(seed, "seed", error=FitError))
     rows = []
     for low, high in zip(edges[:-1], edges[1:], strict=True):
         x = _in_shell(model, low, high, n, rng)
@@ -174,7 +182,7 @@ def dark_matter_profile(
             continue
         total = float(np.mean(model.global_potential.density(x)))
         error = model.posterior.mean_density_error(x) if model.posterior is not None else np.nan
-        stellar = np.nan if stars is None else float(np.mean(_stellar(stars, x * LENGTH)))
+        stellar = np.nan if stars is None else float(np.mean(_stellar(stars, x)))
         rows.append((total, error, total - stellar))
     total, error, dark = np.array(rows).T
     table = QTable({"r_lo": edges[:-1] * LENGTH, "r_hi": edges[1:] * LENGTH, "total": total * DENSITY, "total_error": error * DENSITY})
@@ -196,7 +204,10 @@ def _in_shell(model: PotentialModel, low: float, high: float, n: int, rng: np.ra
     return found[:n]
 
 
-def _stellar(stars: StellarDensity, pos: u.Quantity) -> Array:
+def _stellar(stars: StellarDensity, x: Array) -> Array:
     if not callable(stars):
         raise FitError(f"stars must be a function of positions that gives a density, found a {type(stars).__name__}")
-    return to_internal(stars(pos), DENSITY, "the stellar density")
+    density = to_internal(stars(x * LENGTH), DENSITY, "the stellar density")
+    if density.shape != x.shape[:1]:
+        raise FitError(f"stars must give one density for each of {len(x)} positions, shape ({len(x)},), found {density.shape}")
+    return density

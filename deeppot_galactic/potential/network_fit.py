@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from ..catalogue.volumes import Cylinder
 from ..distribution.symmetries import symmetry_images
 from ..errors import FitError
-from ..training import History, ShuffledBatches, TrainingSettings, split_indices, train
+from ..training import History, ShuffledBatches, split_indices, train
 from .annuli import holds_the_axis
 from .fitted import Fitted
 from .frame import RotatingFrame, frame_covariance, stationarity_rate
@@ -271,18 +271,7 @@ def train_network(
         model,
         loss,
         lambda step: (_of_mean_one(batches(step), settings), field_batches(step)),
-        settings=TrainingSettings(
-            steps=settings.steps,
-            rate=settings.rate,
-            warmup=min(settings.warmup, settings.steps // 2),
-            schedule=settings.schedule,
-            patience=settings.patience,
-            weight_decay=settings.weight_decay,
-            clip=10.0,
-            ema=settings.ema,
-            validate_every=max(min(100, settings.steps // 10), 1),
-            checkpoint_every=500,
-        ),
+        settings=settings.training(),
         validate=validate,
         checkpoint=checkpoint,
         progress=progress,

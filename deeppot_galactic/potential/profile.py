@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
+from ..arguments import instance, whole
 from ..errors import FitError, FrameError
 from ..units import ANGULAR_SPEED, to_internal
+from .analytic import AnalyticPotential
 from .basis import basis_for
 from .frame import RotatingFrame
 from .linear import DensityPrior, LinearSolution, Quadratic, feasible
@@ -31,7 +33,6 @@ from .weak_fit import fit_base
 
 if TYPE_CHECKING:
     from ..distribution.gradients import GradientSample
-    from .analytic import AnalyticPotential
 
 Array = NDArray[np.float64]
 _SPAN, _STEPS = 20.0, 21  # least half width of the grid [km/s/kpc], and its size
@@ -96,18 +97,25 @@ def profile_loss(
     UnitsError
         For a grid without units of angular speed.
     FrameError
-        For an axis of rotation that is not parallel to z.
+        For an axis of rotation that is not parallel to z, or if ``frame`` is no `RotatingFrame`.
     FitError
-        For points without scores, or too few of them; for a grid that is not a list of finite numbers.
+        For points without scores, or too few of them; for a grid that is not a list of finite numbers; for arguments of another class, and
+        ``n_max`` or ``seed`` that are no whole numbers of at least 1 and 0.
 
     Examples
     --------
     >>> profile = profile_loss(points, base=None)                   # doctest: +SKIP
     >>> profile.omega[profile.loss.argmin()], profile.best          # doctest: +SKIP
     """
-    frame = RotatingFrame() if frame is None else frame
+    from ..distribution.gradients import GradientSample  # torch comes with it, which a loaded model does without
+
+    instance(points, GradientSample, "points", FitError)
+    n_max, seed = whole(n_max, "n_max", least=1, error=FitError), whole(seed, "seed", error=FitError)
+    frame = RotatingFrame() if frame is None else instance(frame, RotatingFrame, "frame", FrameError)
     if frame.omega_vector[:2].any():
         raise FrameError(f"the linear solver rotates about z alone, found Omega = {frame.omega_vector.tolist()} km/s/kpc")
+    if base is not None:
+        instance(base, AnalyticPotential, "base", FitError)
     grid = None if omegas is None else np.atleast_1d(to_internal(omegas, ANGULAR_SPEED, "omegas")).astype(float)
     if grid is not None and (grid.ndim != 1 or not len(grid) or not np.isfinite(grid).all()):
         raise FitError(f"the grid of Omega must be a list of finite numbers, found the shape {grid.shape}")

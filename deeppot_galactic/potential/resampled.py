@@ -16,9 +16,9 @@ from typing import Any
 import astropy.units as u
 import numpy as np
 
-from ..arguments import instance
+from ..arguments import instance, whole
 from ..distribution.gradients import GradientSample
-from ..errors import FitError
+from ..errors import ConfigError, FitError
 from .fit import fit_potential
 from .model import PotentialModel
 from .moments import Progress
@@ -88,11 +88,12 @@ def fit_ensemble(
     Raises
     ------
     FitError
-        For fewer than two members, or a fit that fails.
+        If ``points`` are none, for a number of members that is not whole or below two, or a fit that fails.
+    ConfigError
+        For a seed that is no whole number of at least 0, and as of `fit_potential`.
     """
     instance(points, GradientSample, "points", FitError)
-    if members < 2:
-        raise FitError(f"an ensemble needs at least two members, found {members}")
+    members, seed = whole(members, "members", least=2, error=FitError), whole(seed, "seed", error=ConfigError)
     rng = np.random.default_rng(seed)
     models = PotentialEnsemble()
     for k in range(members):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..arguments import replaced
+from ..arguments import Count, Decay, NotNegative, Positive, replaced
 from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from ..training import TrainingSettings
 
 
 @dataclass(frozen=True)
@@ -42,30 +45,47 @@ class PotentialSettings:
         Points through the volume for density and anchor.
     """
 
-    width: int = 128
-    depth: int = 3
+    width: Count = 128
+    depth: Count = 3
     inputs: str = "disc"
     use_base: bool = True
     train_base: bool = False
     reflect: bool = False
     turn: bool = False
-    anchor: float = 1.0
+    anchor: NotNegative = 1.0
     start: str = "frame"
     residual: str = "ln f"
-    alpha: float = 1e5
-    beta: float = 1.0
-    density_weight: float = 10.0
-    l2: float = 1e-3
-    scale: float | None = None
-    batch: int = 1024
-    steps: int = 1600
-    rate: float = 1e-2
+    alpha: Positive = 1e5
+    beta: Positive = 1.0
+    density_weight: NotNegative = 10.0
+    l2: NotNegative = 1e-3
+    scale: Positive | None = None
+    batch: Count = 1024
+    steps: Count = 1600
+    rate: Positive = 1e-2
     warmup: int = 100
     schedule: str = "cosine"
-    patience: int = 512
-    weight_decay: float = 0.0
-    ema: float = 0.995
-    n_places: int = 8192
+    patience: Count = 512
+    weight_decay: NotNegative = 0.0
+    ema: Decay = 0.995
+    n_places: Count = 8192
+
+    def training(self) -> TrainingSettings:
+        """The part of the loop."""
+        from ..training import TrainingSettings  # torch comes with it, which a loaded model does without
+
+        return TrainingSettings(
+            steps=self.steps,
+            rate=self.rate,
+            warmup=min(self.warmup, self.steps // 2),
+            schedule=self.schedule,
+            patience=self.patience,
+            weight_decay=self.weight_decay,
+            clip=10.0,
+            ema=self.ema,
+            validate_every=max(min(100, self.steps // 10), 1),
+            checkpoint_every=500,
+        )
 
 
 PRESETS: dict[str, PotentialSettings] = {
@@ -87,13 +107,14 @@ PRESETS: dict[str, PotentialSettings] = {
 _CHOICES = {"inputs": ("disc", "plain"), "residual": ("ln f", "f"), "start": ("frame", "linear")}
 
 
-def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSettings:
-    """A preset with some settings replaced.
+def resolve_settings(preset: str, overrides: dict[str, Any], method: str = "network") -> PotentialSettings:
+    """A preset with some settings replaced; all of them belong to the network.
 
     Raises
     ------
     ConfigError
-        For an unknown preset or setting, with the nearest known one, an unknown choice, or ``train_base`` without a base.
+        For an unknown preset or setting, with the nearest known one, a setting of another method, a value out of range, or ``train_base``
+        without a base.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown potential preset {preset!r}; known are {', '.join(PRESETS)}")
@@ -103,10 +124,13 @@ def resolve_settings(preset: str, overrides: dict[str, Any]) -> PotentialSetting
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
             raise ConfigError(f"unknown potential option {name!r}; {hint}")
-    settings = replaced(PRESETS[preset], overrides, ConfigError)
+        if method != "network":
+            raise ConfigError(f"potential option {name!r} belongs to method 'network'; method {method!r} has no use for it, leave it away")
+    settings = replaced(PRESETS[preset], overrides, "potential option", ConfigError)
     for name, choices in _CHOICES.items():
         if getattr(settings, name) not in choices:
             raise ConfigError(f"potential option {name} must be one of {', '.join(map(repr, choices))}, found {getattr(settings, name)!r}")
     if settings.train_base and not settings.use_base:
         raise ConfigError("potential option train_base needs use_base: without the analytic base there is nothing to train along")
+    settings.training()  # refuses what the loop does not know
     return settings

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import ConfigError
+from .schedules import make_schedule
 from .soap import SOAP
 
 
@@ -65,6 +67,10 @@ class TrainingSettings:
             raise ConfigError(f"rate must be positive, found {self.rate}")
         if self.optimiser not in ("radam", "adamw", "adam", "soap"):
             raise ConfigError(f"optimiser {self.optimiser!r} is unknown; choose radam, adamw, adam or soap")
+        pair = self.betas if isinstance(self.betas, tuple | list) else ()
+        if len(pair) != 2 or not all(isinstance(beta, Real) and 0.0 <= beta < 1.0 for beta in pair):
+            raise ConfigError(f"betas must be two numbers of at least 0 and below 1, found {self.betas!r}")
+        make_schedule(self)  # refuses an unknown one
 
     def plain(self) -> dict[str, Any]:
         """JSON-able, for a checkpoint."""

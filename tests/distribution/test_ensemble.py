@@ -165,5 +165,5 @@ def test_executors_by_name():
 
 
 def test_one_member_is_no_ensemble():
-    with pytest.raises(ConfigError, match="two members"):
+    with pytest.raises(ConfigError, match="at least 2"):
         fit_ensemble(Tracers(disc_stars(1000)), VOLUME, members=1)

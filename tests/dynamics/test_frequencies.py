@@ -77,8 +77,10 @@ def test_classifying_a_catalogue(disc):
     # far out the disc is extrapolated, and the table says so
     far, _ = classify_stars(disc, *nearly_circular(disc, np.array([20.0])), duration=1 * u.Gyr, samples=64)
     assert far["left_volume"].all()
-    with pytest.raises(DeepPotError, match="no stars"):
+    with pytest.raises(DeepPotError, match="limit must be a whole number of at least 1"):
         classify_stars(disc, pos, vel, limit=0)
+    with pytest.raises(DeepPotError, match="no stars"):
+        classify_stars(disc, pos[:0], vel[:0])
     still = GlobalPotential(disc.inner, disc.volume, outer=disc.outer, constant=disc.constant)
     with pytest.raises(DeepPotError, match="no pattern speed"):
         classify_stars(still, pos, vel, duration=1 * u.Gyr, samples=64)

@@ -20,6 +20,8 @@ KMSKPC = u.km / u.s / u.kpc
         (("omega_z", "x0_z"), "along it changes nothing"),
         (("omega_z", "v0_z", "x0_x"), "cannot both be free"),
         (("omega_w",), "unknown frame component"),
+        (("omega_z", "omega_z"), "'omega_z' is named twice"),
+        (["v0_x", "omega_z", "v0_x"], "'v0_x' is named twice"),
         (("x0_x",), "does not rotate"),
     ],
 )

@@ -70,10 +70,12 @@ def test_dark_matter_is_what_the_stars_leave(model):
         assert row["dark"].value == pytest.approx(np.sum(weight * halo) / np.sum(weight), rel=0.02)
         assert row["dark_error"].value > 0.0
     assert np.isnan(dark_matter_profile(model, [30, 40] * u.kpc)["total"]).all()
-    with pytest.raises(FitError, match="increase"):
+    with pytest.raises(UnitsError, match="increasing"):
         dark_matter_profile(model, [4, 2] * u.kpc)
     with pytest.raises(UnitsError, match="stellar density"):
         dark_matter_density(model, x, lambda pos: np.ones(len(pos)))
+    one = dark_matter_density(model, x[0], lambda pos: density(DISC, pos))
+    np.testing.assert_allclose(one.value, dark.value[:1])
 
 
 def test_smoothing_a_density_changes_it_by_its_curvature(model):

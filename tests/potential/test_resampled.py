@@ -50,7 +50,7 @@ def test_members_scatter_by_the_statistical_error(monkeypatch):
     np.testing.assert_array_equal(models[3].points.points, points.points[rows])
     again = fit_ensemble(points, members=2, frame=None)
     np.testing.assert_array_equal(again[1].points.log_density, models[1].points.log_density)
-    with pytest.raises(FitError, match="at least two"):
+    with pytest.raises(FitError, match="at least 2"):
         fit_ensemble(points, members=1)
 
 

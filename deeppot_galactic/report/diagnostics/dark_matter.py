@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arguments import whole
 from .diagnosis import Diagnosis
 
 Array = NDArray[np.float64]
@@ -95,8 +96,13 @@ def dark_matter_profile(
     -------
     DarkProfile
         With NaN as truth, and NaN where a shell holds fewer than 30 positions.
+
+    Raises
+    ------
+    DeepPotError
+        For ``n`` or ``seed`` that are no whole numbers of at least 1 and 0.
     """
-    rng = np.random.default_rng(seed)
+    n, rng = whole(n, "n", least=1), np.random.default_rng(whole(seed, "seed"))
     floor = lowest
     sign = np.where(rng.uniform(size=n) < 0.5, -1.0, 1.0)
     phi, distance = rng.uniform(0, 2 * np.pi, n), radius * np.sqrt(rng.uniform(size=n))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...arguments import whole
 from ..inputs import Field, PointsLike, PotentialLike, scores
 from .forces import HEIGHT_RANGE, RADIAL_RANGE, Comparison, compare, negative_fraction
 from .rotation import RotationCurve, rotation_curve
@@ -195,7 +196,13 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
     Returns
     -------
     Diagnosis
+
+    Raises
+    ------
+    DeepPotError
+        For a seed that is no whole number of at least 0.
     """
+    rng = np.random.default_rng(whole(seed, "seed"))
     stars = None if points is None else np.asarray(points.points, dtype=np.float64)
     weights = None if points is None or points.weights is None else np.asarray(points.weights, dtype=np.float64)
     volume = getattr(points, "volume", None) if points is not None else getattr(model, "volume", None)
@@ -214,7 +221,7 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
         if score is not None:
             gradient = -fitted.acceleration(stars[:, :3])
             stationarity = non_stationarity(stars, score, gradient, fitted.omega, x0=fitted.x0, v0=fitted.v0, weights=weights)
-        some = np.random.default_rng(seed).choice(len(stars), min(4096, len(stars)), replace=False)
+        some = rng.choice(len(stars), min(4096, len(stars)), replace=False)
         negative = negative_fraction(fitted.density(stars[some, :3]), weights=None if weights is None else weights[some])
     if fitted is not None and region.whole_disc:
         curve = rotation_curve(fitted.acceleration, np.linspace(0.01, 1.0, 160) * region.radius)

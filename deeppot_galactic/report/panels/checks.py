@@ -58,16 +58,18 @@ def omega_loss(c: Context) -> Drawn:
 def loss_profile(c: Context) -> LossProfile | None:
     """The linear solver's loss about the fitted pattern speed, from some of the points; None where it does not apply."""
     from ...catalogue.volumes import Volume
+    from ...distribution.gradients import GradientSample
     from ...potential import RotatingFrame, profile_loss
 
-    d = c.d
-    if d.omega is None or d.field is None or c.points is None or not isinstance(c.points.volume, Volume):
+    d, p = c.d, c.points
+    if d.omega is None or d.field is None or p is None or not isinstance(p.volume, Volume):
         return None
     reach = max(abs(d.omega), _LEAST_REACH)
     grid = (d.omega + np.linspace(-reach, reach, _SPEEDS)) * ANGULAR_SPEED
     x0, v0 = (None if q is None else q * unit for q, unit in ((d.field.x0, LENGTH), (d.field.v0, VELOCITY)))
     try:
-        return profile_loss(c.points, grid, frame=RotatingFrame(d.field.omega * ANGULAR_SPEED, x0, v0), base=c.base, n_max=_POINTS)
+        points = GradientSample(p.points, np.full(len(p.points), np.nan), p.score, volume=p.volume, weights=p.weights)  # or look-alikes
+        return profile_loss(points, grid, frame=RotatingFrame(d.field.omega * ANGULAR_SPEED, x0, v0), base=c.base, n_max=_POINTS)
     except DeepPotError:  # another axis, no scores, too few stars
         return None
 
