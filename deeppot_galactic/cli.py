@@ -1,14 +1,16 @@
 """The command line: thin commands over the public functions.
 
-Exit status 0: done; 2: bad input, said in one line, nothing lost; 1: anything else. With ``--json`` standard output is one JSON
-document, ``{"error": ...}`` if something went wrong.
+Exit status 0: done, even if who reads the output (``| head``) has seen enough; 2: bad input, said in one line, nothing lost; 1: anything
+else. With ``--json`` standard output is one JSON document, ``{"error": ...}`` if something went wrong.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -126,23 +128,24 @@ def pattern_speed(
     as_json: Json = False,
 ) -> None:
     """Measure the pattern speed with the weak form: no training, seconds."""
-    from .console import bars, output_console, pattern_speed_table, quiet_warnings
+    from .console import bars, output_console, pattern_speed_table, quiet_warnings, rows_left_out
     from .potential.pattern import pattern_speed as measure
     from .preparation import load_catalogue, seen_from_axis, table_config
     from .summary import describe_pattern_speed
 
     config = table_config(table, r_out, half_height, ball, where, column, options, selection, errors)
-    tracers, volume, _ = load_catalogue(config)
+    tracers, volume, catalogue = load_catalogue(config)
     with quiet_warnings(), bars(quiet=as_json) as progress:
         speed = describe_pattern_speed(
             measure(*seen_from_axis(config, tracers, volume), errors=config.catalogue.errors, seed=seed, progress=progress)
         )
     if as_json:
-        _print_json(speed)
+        _print_json({**speed, **{name: catalogue[name] for name in ("n_read", "cuts", "n_in_volume")}})
         return
-    output_console().print(pattern_speed_table(speed))
-    if speed["message"]:
-        output_console().print(speed["message"])
+    console = output_console()
+    console.print(pattern_speed_table(speed))
+    for line in filter(None, (speed["message"], rows_left_out(catalogue))):
+        console.print(line)
 
 
 @app.command(epilog="Example: deeppot export demo --to agama --out potential.ini")
@@ -275,15 +278,25 @@ def _print_json(value: Any) -> None:
 def _fail(message: str, status: int) -> NoReturn:
     line = " ".join(message.split())
     if "--json" in sys.argv:
-        typer.echo(json.dumps({"error": line, "status": status}))
+        with suppress(BrokenPipeError):
+            typer.echo(json.dumps({"error": line, "status": status}))
     typer.echo(f"deeppot: {line}", err=True)
     raise SystemExit(status)
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more, as after ``| head``."""
+    pipe = select.poll()
+    pipe.register(sys.stdout.fileno(), 0)
+    return bool(pipe.poll(0))
 
 
 def main() -> None:
     """Entry point of ``deeppot``; turns every error into one line and an exit status."""
     try:
         app(standalone_mode=False)
+    except SystemExit as end:  # of typer, where any pipe is broken
+        raise SystemExit(0 if isinstance(end.__context__, BrokenPipeError) and _reader_left() else end.code) from None
     except DeepPotError as error:
         _fail(str(error), error.exit_status)
     except (typer.Abort, KeyboardInterrupt):

@@ -23,14 +23,21 @@ REPORT_EVERY = 10.0
 """Seconds between lines of progress where there is no terminal."""
 
 
+class _Console(Console):
+    """A console that leaves it to the command what a broken pipe means."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that rich is handling
+
+
 def error_console() -> Console:
     """Standard error."""
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 def output_console() -> Console:
     """Standard output."""
-    return Console(highlight=False, markup=False)
+    return _Console(highlight=False, markup=False)
 
 
 class Bars:
@@ -109,7 +116,7 @@ def result_table(summary: dict[str, Any]) -> Table:
     table.add_row("Omega of the fit [km/s/kpc]", *_compared(omega[2] if omega else None, own, truth))
     for name, found in summary.get("frame", {}).items():
         if name != "omega_z":
-            table.add_row(f"{name} of the fit [{found['unit']}]", f"{_number(found['value'])} ± {_number(found['error'])}", "", "")
+            table.add_row(f"{name} of the fit [{found['unit']}]", _measured(found["value"], found["error"]), "", "")
     weak = summary.get("pattern_speed") or {}
     table.add_row("Omega, weak form [km/s/kpc]", *_compared(weak.get("value"), weak.get("error"), truth))
     for key, label in (("force_error", "force error, median"), ("density_error", "density error, median")):
@@ -125,17 +132,29 @@ def result_table(summary: dict[str, Any]) -> Table:
 
 
 def pattern_speed_table(speed: dict[str, Any]) -> Table:
-    """The weak-form pattern speed, overall and per annulus."""
-    table = Table(title="Pattern speed, weak form [km/s/kpc]", title_justify="left")
-    for name in ("R [kpc]", "Omega", "growth rate"):
+    """The weak-form pattern speed, overall with the parts of its error, and per annulus with its significance."""
+    table = Table(title="Pattern speed, weak form", title_justify="left")
+    for name in ("R [kpc]", "Omega [km/s/kpc]", "growth [1/Gyr]", *(("A2/noise", "in bar") if speed["by_radius"] else ())):
         table.add_column(name, justify="right")
-    total = f"{_number(speed['value'])} ± {_number(speed['error'])}"
-    table.add_row("all", total, _number(speed["growth_rate"]))
+    table.add_row("all", _measured(speed["value"], speed["error"]), _measured(speed["growth_rate"], speed["growth_rate_error"]))
+    for part in ("statistical", "systematic"):
+        if speed[part] is not None:
+            table.add_row(part, f"± {_number(speed[part])}")
     table.add_section()
     for row in speed["by_radius"]:
-        span = f"{_number(row.get('R_lo'))} - {_number(row.get('R_hi'))}"
-        table.add_row(span, f"{_number(row.get('omega'))} ± {_number(row.get('error'))}", _number(row.get("growth_rate")))
+        omega, growth = _measured(row["omega"], row["error"]), _measured(row["growth_rate"], row["growth_rate_error"])
+        span, inside = f"{_number(row['R_lo'])} - {_number(row['R_hi'])}", "yes" if row["in_pattern"] else ""
+        table.add_row(span, omega, growth, _number(row["significance"]), inside)
     return table
+
+
+def rows_left_out(catalogue: dict[str, Any]) -> str:
+    """How many rows of a table the cuts removed, in one line; empty for none."""
+    cuts = [cut for cut in catalogue["cuts"] if cut["removed"]]
+    if not cuts:
+        return ""
+    by = ", ".join(f"{cut['name']} ({cut['removed']:,})" for cut in cuts)
+    return f"{sum(cut['removed'] for cut in cuts):,} of {catalogue['n_read']:,} rows left out by cuts: {by}"
 
 
 def catalogue_table(catalogue: dict[str, Any]) -> Table:
@@ -177,8 +196,12 @@ def _sky_rows(table: Table, catalogue: dict[str, Any]) -> None:
         table.add_row("repeated source_id", "", f"{catalogue['duplicates']:,}")
 
 
+def _measured(value: float | None, error: float | None) -> str:
+    return _number(value) + ("" if error is None else f" ± {_number(error)}")
+
+
 def _compared(value: float | None, error: float | None, truth: dict[str, Any]) -> tuple[str, str, str]:
-    found = _number(value) + ("" if error is None else f" ± {_number(error)}")
+    found = _measured(value, error)
     true = truth.get("omega")
     if true is None or value is None:
         return found, "", ""

@@ -26,25 +26,14 @@ _PACKAGES = ("numpy", "scipy", "astropy", "torch", "h5py", "safetensors", "pydan
 
 
 def describe_pattern_speed(speed: Any) -> dict[str, Any]:
-    """A `PatternSpeed` as JSON: angular speeds in km/s/kpc, radii in kpc."""
-
-    def number(name: str) -> float | None:
-        value = getattr(speed, name, None)
-        return None if value is None else float(value.to_value(ANGULAR_SPEED))
-
-    def column(values: Any) -> NDArray[Any]:
-        unit = getattr(values, "unit", None)
-        if unit is not None and unit.is_equivalent(ANGULAR_SPEED):
-            return values.to_value(ANGULAR_SPEED)
-        return np.asarray(getattr(values, "value", values))
-
+    """A `PatternSpeed` as JSON: angular speeds in km/s/kpc, growth rates in 1/Gyr, radii in kpc."""
     names = ("value", "error", "statistical", "systematic", "growth_rate", "growth_rate_error")
     table = speed.by_radius
-    columns = {name: column(table[name]) for name in table.colnames}
+    columns = {name: np.asarray(getattr(table[name], "value", table[name])) for name in table.colnames}
     rows = [{name: values[k] for name, values in columns.items()} for k in range(len(table))]
     return jsonable(
-        {name: number(name) for name in names}
-        | {"unit": "km/s/kpc", "by_radius": rows, "detected": bool(speed.detected), "message": str(speed.message)}
+        {name: float(getattr(speed, name).value) for name in names}
+        | {"unit": "km/s/kpc", "growth_unit": "1/Gyr", "by_radius": rows, "detected": bool(speed.detected), "message": str(speed.message)}
     )
 
 

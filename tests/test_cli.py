@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from astropy.table import QTable, Table
 
-from deeppot_galactic import __version__, console
+from deeppot_galactic import Cylinder, Tracers, __version__, console, pattern_speed
+from deeppot_galactic.mocks import GaussianBar
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -328,6 +329,71 @@ def test_check_takes_what_a_configuration_takes(deeppot: Command, tmp_path: Path
     refused(deeppot("check", "odd.ecsv", "--set", "colour=3"), "unknown catalogue option")
     refused(deeppot("pattern-speed", "run.toml", "--errors", "correct"), "no star of")
     refused(deeppot("pattern-speed", "run.toml", "--errors", "inject"), "catalogue.errors")
+
+
+@pytest.fixture
+def bar(tmp_path: Path) -> np.ndarray:
+    """Stars of a rotating bar, in a table with one row more, which is not finite."""
+    rows = GaussianBar(lengths=(2.2, 1.2, 0.4), sigma=80.0, omega=40.0, angle=0.3).sample(5000, np.random.default_rng(0))
+    written = np.concatenate([rows, np.full((1, 6), np.nan)])
+    np.savez(tmp_path / "bar.npz", pos=written[:, :3], vel=written[:, 3:])
+    return rows
+
+
+def measured(value: u.Quantity, error: u.Quantity) -> str:
+    return f"{value.value:.4g} ± {error.value:.4g}"
+
+
+def test_a_pattern_speed_is_told_as_python_has_it(deeppot: Command, bar: np.ndarray) -> None:
+    arguments = ("pattern-speed", "bar.npz", "--r-out", 5, "--half-height", 1.5)
+    speed = pattern_speed(Tracers(bar), Cylinder(r_out=5 * u.kpc, half_height=1.5 * u.kpc))
+    status, out, _ = deeppot(*arguments)
+    assert status == 0
+    lines = out.splitlines()
+    assert all(name in lines[2] for name in ("Omega [km/s/kpc]", "growth [1/Gyr]", "A2/noise", "in bar"))
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    assert rows[0][1:3] == [measured(speed.value, speed.error), measured(speed.growth_rate, speed.growth_rate_error)]
+    parts = ("statistical", speed.statistical), ("systematic", speed.systematic)
+    assert [row[:2] for row in rows[1:3]] == [[name, f"± {error.value:.4g}"] for name, error in parts]
+    for row, ring in zip(rows[3:], speed.by_radius, strict=True):
+        assert row[1:3] == [measured(ring["omega"], ring["error"]), measured(ring["growth_rate"], ring["growth_rate_error"])]
+        assert row[3:] == [f"{ring['significance']:.4g}", "yes" if ring["in_pattern"] else ""]
+    assert speed.by_radius["in_pattern"].any()
+    assert lines[-1] == "1 of 5,001 rows left out by cuts: position measured (1)"
+    found = json.loads(deeppot(*arguments, "--json")[1])
+    assert (found["growth_rate"], found["growth_unit"]) == (pytest.approx(speed.growth_rate.value), "1/Gyr")
+    assert (found["n_read"], found["cuts"][0]["removed"]) == (5001, 1)
+
+
+def test_a_pattern_speed_about_another_axis_names_the_volume_that_was_given(deeppot: Command, bar: np.ndarray, tmp_path: Path) -> None:
+    config = tmp_path / "run.toml"
+    text = '[catalogue]\npath = "bar.npz"\n[volume]\nkind = "ball"\ncenter = [2, 0.5, 0]\nradius = {}\n[pattern_speed]\nx0 = [0.5, 0, 0]\n'
+    config.write_text(text.format(3))
+    assert "ball of radius 3 kpc about (2, 0.5, 0) kpc" in " ".join(deeppot("pattern-speed", "run.toml")[1].split())
+    config.write_text(text.format(0.1))
+    refused(deeppot("pattern-speed", "run.toml"), "ball of radius 0.1 kpc about (2, 0.5, 0) kpc")
+
+
+@pytest.mark.parametrize("arguments", [("pattern-speed", "bar.npz"), ("pattern-speed", "bar.npz", "--json"), ("check", "--help")])
+def test_a_reader_that_has_seen_enough_is_no_failure(bar: np.ndarray, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "deeppot_galactic", *arguments]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, "Error" in said) == (0, False), said
+
+
+def test_a_pipe_that_breaks_elsewhere_is_a_failure(deeppot: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    import deeppot_galactic.demo
+
+    def broken(*, quick: bool) -> None:
+        raise BrokenPipeError(32, f"of a worker {quick}")
+
+    monkeypatch.setattr(deeppot_galactic.demo, "demo_config", broken)
+    monkeypatch.setattr("deeppot_galactic.cli._reader_left", lambda: False)  # pytest's standard output is no pipe
+    assert deeppot("demo")[0] == 1
 
 
 def test_progress_counts_its_time_anew_for_another_run(monkeypatch: pytest.MonkeyPatch) -> None:

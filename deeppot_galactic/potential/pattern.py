@@ -58,6 +58,7 @@ _COLUMNS: dict[str, u.UnitBase | None] = {
     "omega": ANGULAR_SPEED,
     "error": ANGULAR_SPEED,
     "growth_rate": 1 / u.Gyr,
+    "growth_rate_error": 1 / u.Gyr,
     "amplitude": None,
     "significance": None,
     "phase": u.rad,
@@ -79,8 +80,8 @@ class PatternSpeed:
         d ln A_2 / dt of the pattern and its statistical error, 1/Gyr; NaN where it cannot be told from rotation.
     by_radius : QTable
         One row an annulus, none where the volume is not round about the axis: R_lo, R_hi [kpc]; omega of m = 2 and its statistical error
-        [km/s/kpc]; growth_rate [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of its noise; phase, the azimuth of
-        m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
+        [km/s/kpc]; growth_rate and growth_rate_error [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of its noise; phase,
+        the azimuth of m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
     detected : bool
         False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own
         angular speeds.
@@ -221,6 +222,7 @@ def _in_annuli(
     rate = sums_d / np.where(sums_b == 0, 1.0, sums_b)
     omega = -rate.imag / np.array(orders)
     error = np.std(omega[1:], axis=0)
+    growth = np.asarray(u.Quantity(rate[:, :, 0].real, ANGULAR_SPEED).to_value(1 / u.Gyr))
     amplitude = np.abs(sums_b[0]) / np.maximum(total[:, None], 1e-300)
     significance = np.abs(sums_b[0]) / np.sqrt(np.maximum(0.5 * power, 1e-300))
     phase = -np.angle(sums_b[0, :, 0]) / 2.0
@@ -230,7 +232,8 @@ def _in_annuli(
         R_hi=edges[:, 1],
         omega=omega[0, :, 0],
         error=error[:, 0],
-        growth_rate=u.Quantity(rate[0, :, 0].real, ANGULAR_SPEED).to_value(1 / u.Gyr),
+        growth_rate=growth[0],
+        growth_rate_error=np.std(growth[1:], axis=0),
         amplitude=amplitude[:, 0],
         significance=significance[:, 0],
         phase=phase,
@@ -257,7 +260,7 @@ def _in_annuli(
     ends, noise = end_speeds(stars, volume, edges[chosen], weight, angle, weights, copies)
     systematic = float(np.hypot(systematic, np.sqrt(_intrinsic_variance(ends, noise) / 2.0)))
     total_error = float(np.hypot(statistical, systematic))
-    growth = rate[:, chosen, 0].real @ weight
+    growth = growth[:, chosen] @ weight
     low, high = edges[chosen, 0].min(), edges[chosen, 1].max()
     if _is_lost(value, total_error, stars):
         return _nothing(stars, by_radius, f"an m = 2 asymmetry without a steady pattern: Omega = {value:.1f} +- {total_error:.1f} km/s/kpc")
@@ -266,8 +269,8 @@ def _in_annuli(
         total_error * ANGULAR_SPEED,
         statistical * ANGULAR_SPEED,
         systematic * ANGULAR_SPEED,
-        u.Quantity(growth[0], ANGULAR_SPEED).to(1 / u.Gyr),
-        u.Quantity(np.std(growth[1:]), ANGULAR_SPEED).to(1 / u.Gyr),
+        growth[0] / u.Gyr,
+        np.std(growth[1:]) / u.Gyr,
         by_radius,
         True,
         f"a pattern between R = {low:.1f} and {high:.1f} kpc turns at {value:.1f} +- {total_error:.1f} km/s/kpc",

@@ -56,7 +56,18 @@ def recentred(volume: Any, x0: Array) -> Any:
     if volume.mask is not None:
         raise FrameError("x0 does not fit a volume with a mask: shift the catalogue by x0 and make the mask in the shifted frame")
     if isinstance(volume, Ball):
-        return Ball((volume.center - x0) * u.kpc, volume.radius * u.kpc)
+        return _Recentred(volume, x0)
     raise FrameError(
         f"x0 = {x0.tolist()} kpc does not fit a cylinder about the origin: shift the catalogue instead, so that the axis is at the origin"
     )
+
+
+class _Recentred(Ball):
+    """A ball in coordinates whose origin is at ``x0``, which messages name as it was given."""
+
+    def __init__(self, given: Ball, x0: Array) -> None:
+        super().__init__((given.center - x0) * u.kpc, given.radius * u.kpc)
+        self._given = given
+
+    def _shape(self) -> str:
+        return self._given.describe()

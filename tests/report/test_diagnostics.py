@@ -210,6 +210,8 @@ def test_a_good_run_raises_no_warning_and_bad_ones_say_what_is_wrong(bar: Simple
         "Training of the potential diverged",
         "Training of the distribution went back",
     }
+    (text,) = (flag.text for flag in dx.find_flags(bad, summary) if flag.title == "The bar changes")
+    assert "growing at 9.0/Gyr (e-folding 111 Myr)" in text
     (text,) = (flag.text for flag in dx.find_flags(bad, summary) if "went back" in flag.title)
     assert text.startswith("The fine-tuning of member 1 diverged at step 30 (a loss of inf); it goes on from step 20")
 

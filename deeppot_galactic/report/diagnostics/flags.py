@@ -10,6 +10,7 @@ import numpy as np
 from ...training.divergence import describe_restart
 from ..inputs import Field
 from .diagnosis import Diagnosis
+from .stationarity import PER_GYR
 
 FEW_STARS = 50_000
 """Below this many stars the learned scores are dominated by sampling noise (the test problems used 130,000 and more)."""
@@ -100,11 +101,10 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             )
             flags.append(Flag("warning", "Two pattern speeds disagree", text))
     growth, noise = weak.get("growth_rate"), weak.get("growth_rate_error") or 0.0
-    if growth is not None and value and abs(growth) > max(0.1 * abs(value), 3.0 * noise):
+    if growth is not None and value and abs(growth) > max(0.1 * PER_GYR * abs(value), 3.0 * noise):
         word = "growing" if growth > 0 else "decaying"
         text = (
-            f"The m = 2 pattern is {word} at {abs(growth):.1f} km/s/kpc (e-folding {977.8 / abs(growth):.0f} "
-            f"Myr): no frame makes it stationary."
+            f"The m = 2 pattern is {word} at {abs(growth):.1f}/Gyr (e-folding {1000 / abs(growth):.0f} Myr): no frame makes it stationary."
         )
         flags.append(Flag("warning", "The bar changes", text))
     coherent = diagnosis.coherent() if fit else None
