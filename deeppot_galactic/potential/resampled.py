@@ -11,6 +11,7 @@ Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 6.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import astropy.units as u
@@ -27,10 +28,28 @@ from .moments import Progress
 class PotentialEnsemble(list[PotentialModel]):
     """Fits to bootstrap samples: a list of models, whose scatter is the statistical error of whatever is derived from them."""
 
+    def error_of(self, quantity: Callable[[PotentialModel], u.Quantity]) -> u.Quantity:
+        """Standard deviation over the members of anything that is derived from a model.
+
+        Parameters
+        ----------
+        quantity : callable
+            Model to Quantity, the same shape for all.
+
+        Returns
+        -------
+        Quantity
+
+        Examples
+        --------
+        >>> ensemble.error_of(lambda model: dark_matter_profile(model, radii)["total"])     # doctest: +SKIP
+        """
+        return np.std(u.Quantity([quantity(model) for model in self]), axis=0, ddof=1)
+
     @property
     def omega_error(self) -> u.Quantity:
         """Standard deviation (3,) of Omega over the members."""
-        return np.std(u.Quantity([model.omega for model in self]), axis=0, ddof=1)
+        return self.error_of(lambda model: model.omega)
 
     def acceleration_error(self, pos: u.Quantity) -> u.Quantity:
         """Standard deviation of the acceleration over the members.
@@ -44,7 +63,7 @@ class PotentialEnsemble(list[PotentialModel]):
         Quantity, shape (N, 3)
             Component by component.
         """
-        return np.std(u.Quantity([model.acceleration(pos) for model in self]), axis=0, ddof=1)
+        return self.error_of(lambda model: model.acceleration(pos))
 
     def density_error(self, pos: u.Quantity) -> u.Quantity:
         """Standard deviation of the density over the members.
@@ -57,7 +76,7 @@ class PotentialEnsemble(list[PotentialModel]):
         -------
         Quantity, shape (N,)
         """
-        return np.std(u.Quantity([model.density(pos) for model in self]), axis=0, ddof=1)
+        return self.error_of(lambda model: model.density(pos))
 
 
 def fit_ensemble(

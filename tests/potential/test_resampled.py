@@ -66,6 +66,7 @@ def test_errors_of_a_real_ensemble_are_of_the_size_of_the_posterior():
     for name in ("acceleration_error", "density_error"):
         ratio = np.median(getattr(models, name)(pos) / getattr(one, name)(pos))
         assert 0.2 < ratio < 3.0, name
+    np.testing.assert_array_equal(models.error_of(lambda model: model.acceleration(pos)[:, 2]), models.acceleration_error(pos)[:, 2])
 
 
 def test_copies_are_drawn_again_too(monkeypatch):
