@@ -12,11 +12,12 @@ growth does not bias Omega. The bar is the run of annuli, about the strongest on
 the mean over its annuli with an intrinsic scatter (random effects). The statistical error comes from a Poisson bootstrap of the stars, the
 systematic one from that scatter between radii (spirals, wobble, winding), from m = 4 against m = 2, and from the two ends of the bar.
 
-**Elsewhere** (a ball at the Sun's place, any volume with a mask) b_j = g(x) P_j(x) with polynomials P_j, and Omega minimises
-(D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, where C = C(Omega) is the covariance of D - Omega E. The statistical error is the
-larger of the width of that minimum and its scatter over a Poisson bootstrap of the stars; even and odd subsets of the b_j give the
-systematic one. Growth cannot be told from rotation there, nor the bar from spirals that turn otherwise: where the volume does not hold the
-axis, the systematic error holds 12 % of Omega, the rms of the twelve balls of Kalda, Green & Ghosh 2023 (tables 3 and 4), too.
+**Elsewhere** (a ball at the Sun's place, any volume with a mask, and a ball whose annuli show nothing) b_j = g(x) P_j(x) with polynomials
+P_j, and Omega minimises (D - Omega E)^T C^-1 (D - Omega E), E = sum d b/d phi, where C = C(Omega) is the covariance of D - Omega E. The
+statistical error is the larger of the width of that minimum and its scatter over a Poisson bootstrap of the stars; even and odd subsets of
+the b_j give the systematic one. Growth cannot be told from rotation there, nor the bar from spirals that turn otherwise: where the volume
+does not hold the axis, the systematic error holds 12 % of Omega, the rms of the twelve balls of Kalda, Green & Ghosh 2023 (tables 3 and 4),
+too.
 
 Every sum is linear in the stars, so that known errors of the stars can be taken out of it: see `deeppot_galactic.catalogue.copies`.
 
@@ -43,7 +44,7 @@ from ..arguments import instance, whole
 from ..catalogue.copies import Copies, error_copies
 from ..catalogue.sanity import repeated
 from ..catalogue.tracers import Tracers
-from ..catalogue.volumes import Volume
+from ..catalogue.volumes import Cylinder, Volume
 from ..errors import AxisymmetryWarning, CatalogueError, ConfigError, DeepPotWarning, FitError
 from ..units import ANGULAR_SPEED, LENGTH
 from .annuli import CHUNK, SIGNIFICANCE, Round, angular_speeds, annuli, bar_annuli, end_speeds, is_round, local_scatter, star_sums
@@ -79,9 +80,9 @@ class PatternSpeed:
     growth_rate, growth_rate_error : Quantity
         d ln A_2 / dt of the pattern and its statistical error, 1/Gyr; NaN where it cannot be told from rotation.
     by_radius : QTable
-        One row an annulus, none where the volume is not round about the axis: R_lo, R_hi [kpc]; omega of m = 2 and its statistical error
-        [km/s/kpc]; growth_rate and growth_rate_error [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of its noise; phase,
-        the azimuth of m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
+        One row an annulus, none where polynomials stand in their place (see the module): R_lo, R_hi [kpc]; omega of m = 2 and its
+        statistical error [km/s/kpc]; growth_rate and growth_rate_error [1/Gyr]; amplitude A_2/A_0; significance, the amplitude in units of
+        its noise; phase, the azimuth of m = 2 [rad]; in_pattern, whether the annulus turns with the bar.
     detected : bool
         False when the stars are axisymmetric within the noise: then ``value`` and ``error`` only give the range of the stars' own
         angular speeds.
@@ -189,10 +190,14 @@ def continuity(
     copies: Copies | None = None,
 ) -> PatternSpeed:
     """`pattern_speed` of the stars (n, 6) in a volume, in kpc and km/s, with weights (n,), without its checks and its warning."""
-    # Sums in annuli that are not the same all around the axis hold more than the pattern.
-    if is_round(volume):
-        return _in_annuli(stars, volume, weights, n_bootstrap, seed, progress, copies)
-    return _elsewhere(stars, volume, weights, n_bootstrap, seed, copies)
+    if not is_round(volume):
+        return _elsewhere(stars, volume, weights, n_bootstrap, seed, copies)
+    found = _in_annuli(stars, volume, weights, n_bootstrap, seed, progress, copies)
+    if found.detected or isinstance(volume, Cylinder):
+        return found
+    # Polynomials all over a ball see weaker patterns than its annuli do, if these do not grow.
+    other = _elsewhere(stars, volume, weights, n_bootstrap, seed, copies)
+    return other if other.detected else found
 
 
 def _in_annuli(

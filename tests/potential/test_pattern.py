@@ -75,6 +75,17 @@ def test_a_ball_about_the_centre_sees_what_a_disc_sees(radius):
     assert ball.by_radius["R_hi"][-1].to_value(u.kpc) == pytest.approx(radius)
 
 
+def test_a_pattern_too_weak_for_annuli_is_seen_in_the_whole_ball():
+    stars = GaussianBar(lengths=(2.2, 1.2, 0.4), sigma=80.0, omega=40.0, angle=0.3).sample(1500, np.random.default_rng(0))
+    ball = Ball([0, 0, 0] * u.kpc, 5 * u.kpc)
+    assert not pattern._in_annuli(stars, ball, None, 20, 0, None).detected
+    speed = pattern_speed(Tracers(stars), ball)
+    assert speed.detected
+    assert abs(speed.value.value - 40.0) < 3.0 * speed.error.value < 12.0
+    assert len(speed.by_radius) == 0
+    assert np.isnan(speed.growth_rate)
+
+
 def ends(stars):
     edges = annuli(DISC)[5:9]
     return end_speeds(stars, DISC, edges, np.full(4, 0.25), ANGLE, None, None)
