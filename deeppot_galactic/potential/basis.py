@@ -325,6 +325,7 @@ class LinearPotential:
         return {"coefficients": self.coefficients}, {
             "basis": self.basis.to_dict(),
             "base": None if self.base is None else self.base.to_list(),
+            "origin": self.origin.tolist(),
         }
 
     @classmethod
@@ -333,4 +334,7 @@ class LinearPotential:
         coefficients = np.asarray(arrays["coefficients"], dtype=float)
         if coefficients.ndim != 1:
             raise ValueError(f"coefficients must be a list, found the shape {coefficients.shape}")
-        return cls(base, basis_from_dict(header["basis"], len(coefficients)), coefficients)
+        origin = np.asarray(header["origin"], dtype=float)
+        if origin.shape != (3,):
+            raise ValueError(f"the origin must be three numbers, found the shape {origin.shape}")
+        return cls(base, basis_from_dict(header["basis"], len(coefficients)), coefficients, origin=origin)

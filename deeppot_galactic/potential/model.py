@@ -423,6 +423,9 @@ class PotentialModel:
             kind = inner_header.pop("type")
             if kind not in _INNER:
                 raise StoreError(f"{path} holds a potential of unknown type {kind!r}")
+            frame = RotatingFrame.from_dict(header["frame"])
+            if kind == "linear":  # whose x0 is fixed; files of 0.1.0 before its release did not name the origin
+                inner_header.setdefault("origin", frame.x0_vector.tolist())
             inner = _INNER[kind].from_arrays(_with_prefix(tensors, "inner/"), inner_header)
             volume = Volume.from_dict(header["volume"])
             described = header.get("posterior")
@@ -431,7 +434,7 @@ class PotentialModel:
             model = cls(
                 inner,
                 volume,
-                RotatingFrame.from_dict(header["frame"]),
+                frame,
                 omega_error=errors,
                 history=header["history"],
                 meta=header["meta"],

@@ -18,6 +18,7 @@ from deeppot_galactic.mocks.staeckel_disc import StaeckelDisc
 from deeppot_galactic.potential import PotentialModel, RotatingFrame, fit, fit_potential
 from deeppot_galactic.potential.frame import stationarity_rate
 from deeppot_galactic.potential.symmetry import open_axes
+from deeppot_galactic.store import read_model, write_model
 
 KMSKPC = u.km / u.s / u.kpc
 VOLUME = Cylinder(r_out=5 * u.kpc, half_height=2 * u.kpc)
@@ -196,9 +197,9 @@ def test_the_base_trains_along_and_a_turned_potential_is_symmetric(mock, few_poi
     np.testing.assert_allclose(moved.potential(turned * u.kpc), moved.potential(x * u.kpc), rtol=1e-10)
 
 
-@pytest.mark.parametrize("method", ["weak", "network"])
-def test_an_axis_elsewhere_gives_the_same_potential_there(mock, few_points, method):
-    """Stars moved by x0 and v0, in a ball about the axis: the fit in the moved frame is the moved fit."""
+@pytest.mark.parametrize("method", ["weak", "linear", "network"])
+def test_an_axis_elsewhere_gives_the_same_potential_there(mock, few_points, method, tmp_path):
+    """Stars moved by x0 and v0, in a ball about the axis: the fit in the moved frame is the moved fit, from its file, too."""
     ball = Ball([0, 0, 0] * u.kpc, 4 * u.kpc)
     x0, v0 = np.array([7.0, -3.0, 0.0]), np.array([20.0, 5.0, 0.0])
     w, inside = few_points.points, ball.contains(few_points.points[:, :3])
@@ -213,6 +214,15 @@ def test_an_axis_elsewhere_gives_the_same_potential_there(mock, few_points, meth
     np.testing.assert_allclose(there.acceleration_error((x + x0) * u.kpc).value, here.acceleration_error(x * u.kpc).value, rtol=2e-2)
     assert there.omega[2].value == pytest.approx(here.omega[2].value, rel=1e-3)
     np.testing.assert_array_equal(there.frame.x0_vector, x0)
+    there.save(tmp_path / "model.safetensors")
+    tensors, header = read_model(tmp_path / "model.safetensors", "potential")
+    if method != "network":
+        del header["inner"]["origin"]  # as it was before files had it
+    write_model(tmp_path / "older.safetensors", tensors, header, "potential")
+    for name in ("model", "older"):
+        again = PotentialModel.load(tmp_path / f"{name}.safetensors")
+        np.testing.assert_array_equal(again.acceleration((x + x0) * u.kpc), there.acceleration((x + x0) * u.kpc))
+        np.testing.assert_array_equal(again.density_error((x + x0) * u.kpc), there.density_error((x + x0) * u.kpc))
 
 
 @pytest.fixture(scope="module")
