@@ -191,7 +191,7 @@ class GradientsConfig(_Section):
     Attributes
     ----------
     n : int
-        How many.
+        How many; `method = "weak"` takes all stars (``catalogue.limit`` thins them).
     """
 
     n: Annotated[int, Field(ge=1, le=2**28)] = 2**17

@@ -188,7 +188,7 @@ class _Run:
         from .distribution.base import Distribution
 
         name = "distribution/fit.safetensors"
-        if self.config.potential.method == "weak":
+        if not self.state.finished("distribution") and self.config.potential.method == "weak":
             return {}
         path, checkpoint = self.state.path(name), distribution_checkpoint(self.folder)
         if self.state.finished("distribution"):

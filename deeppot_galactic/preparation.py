@@ -168,10 +168,11 @@ def check_settings(config: Config) -> None:
     from .distribution.fit import resolve_settings
     from .potential.fit import resolve_settings as resolve_potential
 
-    preset, options = config.distribution.preset, distribution_options(config)
-    _check_kinds("distribution.options", resolve_settings(preset, {}), options)
-    resolve_settings(preset, options)
-    executor_class(config.distribution.executor)
+    if config.potential.method != "weak":  # which fits no distribution
+        preset, options = config.distribution.preset, distribution_options(config)
+        _check_kinds("distribution.options", resolve_settings(preset, {}), options)
+        resolve_settings(preset, options)
+        executor_class(config.distribution.executor)
     preset, options = config.potential.preset, config.potential.options
     _check_kinds("potential.options", resolve_potential(preset, {}), options)
     resolve_potential(preset, options, config.potential.method)

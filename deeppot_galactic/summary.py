@@ -110,7 +110,7 @@ def summarise(
         "seed": config.run.seed,
         "preset": {
             "distribution": config.distribution.preset if points.has_scores else None,
-            "potential": config.potential.preset,
+            "potential": config.potential.preset if config.potential.method == "network" else None,
             "method": config.potential.method,
         },
         "device": config.run.device,

@@ -93,7 +93,7 @@ def potential_checkpoint(folder: Path) -> Path:
 
 def check_team(config: Config, size: int) -> None:
     """Refuse what several processes cannot do together (`ConfigError`)."""
-    if size > 1 and config.distribution.executor != "serial":
+    if size > 1 and config.distribution.executor != "serial" and config.potential.method != "weak":
         raise ConfigError(f"distribution.executor is {config.distribution.executor!r}; under torchrun it must be 'serial'")
 
 

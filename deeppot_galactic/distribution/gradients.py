@@ -105,7 +105,9 @@ class GradientSample:
         VolumeError
             When no star lies in the volume.
         CatalogueError
-            If ``tracers`` are none.
+            If ``tracers`` are none, or their errors are to be corrected and not known.
+        ConfigError
+            For another treatment of errors.
         """
         stars = instance(tracers, Tracers, "tracers", CatalogueError).within(volume)
         x, meta = stars.phase_space, {"source": "stars", "n_stars": len(stars), "errors": errors}
@@ -114,8 +116,8 @@ class GradientSample:
 
     @property
     def has_scores(self) -> bool:
-        """Whether ln f and the scores are known, as they are not for `of_stars`."""
-        return bool(np.isfinite(self.score[:1]).all())
+        """Whether there are scores, as there are not for `of_stars`."""
+        return bool(np.isfinite(self.score).any())
 
     def __len__(self) -> int:
         return len(self.points)

@@ -34,11 +34,12 @@ class PotentialEnsemble(list[PotentialModel]):
         Parameters
         ----------
         quantity : callable
-            Model to Quantity, the same shape for all.
+            Model to Quantity, of the same shape for all.
 
         Returns
         -------
         Quantity
+            Of that shape, in its unit.
 
         Examples
         --------

@@ -119,7 +119,8 @@ def summary() -> dict[str, Any]:
     return {
         "omega": {"value": [0.0, 0.0, OMEGA], "error": [0.0, 0.0, 0.4], "unit": "km/s/kpc"},
         "pattern_speed": {
-            "value": 30.1, "error": 0.6, "statistical": 0.3, "systematic": 0.5, "growth_rate": 0.1, "detected": True, "message": "",
+            "value": 30.1, "error": 0.6, "statistical": 0.3, "systematic": 0.5, "growth_rate": 0.1,
+            "growth_unit": "1/Gyr", "detected": True, "message": "",
             "by_radius": [dict(zip(("R_lo", "R_hi", "omega", "error", "growth_rate"), ring, strict=True)) for ring in rings],
         },
         "truth": {"omega": OMEGA, "omega_error": 0.1},

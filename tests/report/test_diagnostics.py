@@ -238,6 +238,21 @@ def test_a_bar_that_reaches_beyond_the_stars_is_flagged(bar: SimpleNamespace) ->
     assert "Valid inside the volume only" in notes
 
 
+def test_an_axis_elsewhere_and_a_run_without_scores_have_no_flags_of_others(bar: SimpleNamespace) -> None:
+    beside = dx.Region.of(bar.make_ball(np.array([7.0, 0.0, 0.0]), 3.0))
+    assert not beside.holds_the_axis
+    assert dataclasses.replace(beside, axis=(7.5, 0.0, 0.0)).holds_the_axis
+    d = dx.diagnose(bar.points, bar.model)
+    few = bar.make_summary() | {"n_stars": 5000}
+    assert "Few stars" in {flag.title for flag in dx.find_flags(d, few)}
+    assert "Few stars" not in {flag.title for flag in dx.find_flags(d, few | {"preset": {"method": "weak"}})}
+    changes = {"growth_rate": 3.02, "growth_rate_error": 0.1}  # beside a tenth of Omega, 3.01 km/s/kpc or 3.08 / Gyr
+    for unit, seen in ((None, True), ("1/Gyr", False)):
+        speed = {**bar.make_summary()["pattern_speed"], **changes, "growth_unit": unit}
+        found = {flag.title for flag in dx.find_flags(d, bar.make_summary() | {"pattern_speed": speed})}
+        assert ("The bar changes" in found) == seen
+
+
 NEAR = Mask(SelectionFunction.from_distance_limit(np.full(3072, 8.5) * u.kpc))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 @dataclass(frozen=True)
 class Region:
     """The volume as the pictures need it: ``centre`` (3,), ``radius`` and ``half_height`` in kpc, ``whole_disc``
-    (circles about the origin lie in it), ``masked`` (some of it is left out).
+    (circles about the origin lie in it), ``masked`` (some of it is left out), ``axis`` (a point of the axis of rotation, kpc).
     """
 
     centre: Array
@@ -29,6 +29,7 @@ class Region:
     half_height: float
     whole_disc: bool
     masked: bool = False
+    axis: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     @classmethod
     def of(cls, volume: Any, points: Array | None = None) -> Region:
@@ -58,7 +59,8 @@ class Region:
     @property
     def holds_the_axis(self) -> bool:
         """Whether a bar can be seen as a whole in it, as `deeppot_galactic.potential.annuli.holds_the_axis` has it."""
-        return self.inner_radius == 0.0 and not self.masked
+        beside = np.asarray(self.centre) - self.axis
+        return bool(np.hypot(beside[0], beside[1]) <= self.radius) and not self.masked
 
     @property
     def outer_radius(self) -> float:
@@ -206,8 +208,9 @@ def diagnose(points: PointsLike | None, model: PotentialLike | None, truth: Any 
     stars = None if points is None else np.asarray(points.points, dtype=np.float64)
     weights = None if points is None or points.weights is None else np.asarray(points.weights, dtype=np.float64)
     volume = getattr(points, "volume", None) if points is not None else getattr(model, "volume", None)
-    region = Region.of(volume, stars)
-    fitted = None if model is None else Field(model)
+    region, fitted = Region.of(volume, stars), None if model is None else Field(model)
+    if fitted is not None and fitted.x0 is not None:
+        region = replace(region, axis=tuple(fitted.x0))
 
     profile = bar = None
     if stars is not None and region.whole_disc:

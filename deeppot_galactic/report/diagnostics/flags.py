@@ -68,7 +68,7 @@ def _run(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
             Flag("warning", "Quick run", "Few stars and few training steps: this shows that everything works, not how well it can work.")
         )
     stars = number_of_stars(diagnosis, summary)
-    if stars is not None and stars < FEW_STARS:
+    if stars is not None and stars < FEW_STARS and (summary.get("preset") or {}).get("method") != "weak":
         text = f"{stars:,} stars leave much noise in the gradients of f, which biases forces and pattern speed towards zero."
         flags.append(Flag("warning", "Few stars", text))
     return flags
@@ -100,8 +100,9 @@ def _pattern(diagnosis: Diagnosis, summary: dict[str, Any]) -> list[Flag]:
                 f"them is biased; see Ω against radius."
             )
             flags.append(Flag("warning", "Two pattern speeds disagree", text))
-    growth, noise = weak.get("growth_rate"), weak.get("growth_rate_error") or 0.0
-    if growth is not None and value and abs(growth) > max(0.1 * PER_GYR * abs(value), 3.0 * noise):
+    per_gyr = 1.0 if weak.get("growth_unit") else PER_GYR  # runs from before that was named have km/s/kpc
+    growth, noise = (None if weak.get(key) is None else weak[key] * per_gyr for key in ("growth_rate", "growth_rate_error"))
+    if growth is not None and value and abs(growth) > max(0.1 * PER_GYR * abs(value), 3.0 * (noise or 0.0)):
         word = "growing" if growth > 0 else "decaying"
         text = (
             f"The m = 2 pattern is {word} at {abs(growth):.1f}/Gyr (e-folding {1000 / abs(growth):.0f} Myr): no frame makes it stationary."
