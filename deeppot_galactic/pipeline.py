@@ -188,11 +188,11 @@ class _Run:
         from .distribution.base import Distribution
 
         name = "distribution/fit.safetensors"
-        if not self.state.finished("distribution") and self.config.potential.method == "weak":
+        if self.state.finished("distribution"):
+            return Distribution.load(self.state.path(name)).history.to_dict()
+        if self.config.potential.method == "weak":
             return {}
         path, checkpoint = self.state.path(name), distribution_checkpoint(self.folder)
-        if self.state.finished("distribution"):
-            return Distribution.load(path).history.to_dict()
         with self.state.stage("distribution", name):
             self.group.agree(DISTRIBUTION)
             distribution = fit_run_distribution(self.config, self.tracers, self.volume, checkpoint, self.progress)

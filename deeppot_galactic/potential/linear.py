@@ -167,15 +167,12 @@ class DensityPrior:
         matrix = _DENSITY_CELLS * self.relative.T @ self.relative + _FORCE_CELLS / _FORCE_SCATTER**2 * force_matrix
         self.matrix = matrix / len(x)
         self.matrix[np.diag_indices_from(self.matrix)] += 1e-10 * np.trace(self.matrix) / k
-        self.roughness = self._roughness(basis, base, x[::2]) if isinstance(basis, DiscBasis) else None
         self.waving = basis.order_of > 0
-        self._radius = basis.radii[basis.radial_of] if isinstance(basis, DiscBasis) else np.zeros(k)
-        self.choices = {
-            "waves": DENSITY_SCATTERS,
-            "reach": tuple(basis.r_max * reach for reach in REACHES) if isinstance(basis, DiscBasis) else (np.inf,),
-            "scatter": DENSITY_SCATTERS,
-            "smoothness": SMOOTHNESSES if self.roughness is not None else (0.0,),
-        }
+        self.roughness, self._radius, reaches, smoothnesses = None, np.zeros(k), (np.inf,), (0.0,)
+        if isinstance(basis, DiscBasis):
+            self.roughness, self._radius = self._roughness(basis, base, x[::2]), basis.radii[basis.radial_of]
+            reaches, smoothnesses = tuple(basis.r_max * reach for reach in REACHES), SMOOTHNESSES
+        self.choices = {"waves": DENSITY_SCATTERS, "reach": reaches, "scatter": DENSITY_SCATTERS, "smoothness": smoothnesses}
         self._log_determinants: dict[float, float] = {}
 
     def precision(self, scales: PriorScales) -> tuple[Array, float]:
